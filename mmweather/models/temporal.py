@@ -1,0 +1,451 @@
+"""How a network moves through time and space, and the one place that runs it over clips of any length and frame size.
+
+A *clip network* takes a handful of frames at once; a *recurrent network* takes one step per frame and carries a state.
+Both are run here: windows are slid over time, tiles over the frame, frames are padded to what the network accepts and
+cropped back. Everything streams: a frame is held only as long as a window needs it, so memory does not grow with the
+length of the video.
+
+The windowed and tiled protocols that methods publish (windows that overlap in all but one frame, tiles whose interior
+borders are thrown away, everything averaged) are a :class:`ClipProtocol` with ``blend='mean'``. The everyday protocol
+of a network is ours: fewer overlaps, linearly cross-faded, so that neither windows nor tiles leave a seam.
+"""
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+__all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'resolve_protocol', 'restore_clip', 'restore_frames']
+
+
+@dataclass(frozen=True)
+class ClipProtocol:
+    """How windows and tiles cover a video and how their results are merged.
+
+    Along time windows start every ``window - window_overlap`` frames and the last one is anchored at the end of the
+    video, so every window is full; a video shorter than ``window`` is run as it is. Tiles cover the frame in the same
+    way, every ``tile - tile_overlap`` pixels.
+
+    Args:
+        window (int): Frames per forward pass. Recurrent networks ignore it. Defaults to 1.
+        window_overlap (int): Frames that neighbouring windows share. Defaults to 0.
+        tile (int, optional): Side of the square tiles in pixels, None for whole frames. Defaults to None.
+        tile_overlap (int): Pixels that neighbouring tiles share. Defaults to 0.
+        tile_border (int): Pixels along the interior borders of a tile that get weight zero. At most half of
+            ``tile_overlap``, since otherwise some pixels would be covered by no tile. Defaults to 0.
+        blend (str): ``'mean'`` averages everything that covers a pixel, ``'crossfade'`` weights windows and tiles by
+            linear ramps over their overlaps. Defaults to ``'crossfade'``.
+
+    Raises:
+        ValueError: If the numbers do not make a complete cover.
+    """
+
+    window: int = 1
+    window_overlap: int = 0
+    tile: int | None = None
+    tile_overlap: int = 0
+    tile_border: int = 0
+    blend: str = 'crossfade'
+
+    def __post_init__(self):
+        if self.window < 1 or not 0 <= self.window_overlap < self.window:
+            raise ValueError(f'a window of {self.window} frames cannot overlap its neighbour in '
+                             f'{self.window_overlap} frames: the overlap must be at least 0 and less than the window')
+        if self.tile is not None and not 0 <= self.tile_overlap < self.tile:
+            raise ValueError(f'a tile of {self.tile} pixels cannot overlap its neighbour in {self.tile_overlap} '
+                             'pixels: the overlap must be at least 0 and less than the tile')
+        if self.tile_border < 0 or 2 * self.tile_border > self.tile_overlap:
+            raise ValueError(f'a tile border of {self.tile_border} pixels needs a tile overlap of at least '
+                             f'{2 * self.tile_border} pixels, not {self.tile_overlap}')
+        if self.blend not in ('mean', 'crossfade'):
+            raise ValueError(f"blend must be 'mean' or 'crossfade', not {self.blend!r}")
+
+
+class _TemporalNetwork(nn.Module):
+    """What clip networks and recurrent networks state alike.
+
+    Attributes:
+        size_divisor (int): Height and width are padded to a multiple of it. Defaults to 1.
+        min_size (int): Height and width are padded to at least this many pixels. Defaults to 1.
+        tile (int, optional): Side of the tiles of the everyday protocol, None for whole frames. Defaults to None.
+        tile_overlap (int): Overlap of the tiles of the everyday protocol in pixels. Defaults to 32.
+        protocols (dict[str, ClipProtocol]): Protocols by name, such as ``'published'``. Defaults to none.
+    """
+
+    size_divisor: int = 1
+    min_size: int = 1
+    tile: int | None = None
+    tile_overlap: int = 32
+    protocols: ClassVar[dict[str, ClipProtocol]] = {}
+
+    @property
+    def default_protocol(self):
+        """ClipProtocol: The everyday protocol, made of the network's attributes."""
+        return ClipProtocol(tile=self.tile, tile_overlap=0 if self.tile is None else self.tile_overlap)
+
+
+class ClipNetwork(_TemporalNetwork):
+    """A network that restores several frames in one forward pass.
+
+    A subclass sets the attributes, as class attributes or in ``__init__``, and writes ``forward``.
+
+    Attributes:
+        window (int): Frames per forward pass of the everyday protocol. Defaults to 1.
+        window_overlap (int): Frames that two windows of the everyday protocol share and that are cross-faded.
+            Defaults to 0.
+    """
+
+    window: int = 1
+    window_overlap: int = 0
+
+    @property
+    def default_protocol(self):
+        """ClipProtocol: The everyday protocol, made of the network's attributes."""
+        return replace(super().default_protocol, window=self.window, window_overlap=self.window_overlap)
+
+    def forward(self, clip):
+        """Restore a clip.
+
+        Args:
+            clip (Tensor): Frames of shape (N, T, 3, H, W), or (N, T, 2, 3, H, W) for stereo, RGB in [0, 1], with any
+                T >= 1, and H and W multiples of ``size_divisor`` and at least ``min_size``.
+
+        Returns:
+            Tensor or dict: The restored frames in the input's shape, or a dict that holds them as ``output``.
+        """
+        raise NotImplementedError
+
+
+class RecurrentNetwork(_TemporalNetwork):
+    """A network that restores one frame per step and carries a state from frame to frame.
+
+    A subclass sets the attributes and writes :meth:`init_state` and :meth:`step`. Frames *after* the current one come
+    with each step, as many as ``lookahead`` says; whatever the network needs of the frames *before* it, it keeps in
+    its state.
+
+    Attributes:
+        lookahead (int): Frames after the current one that a step looks at. Defaults to 0.
+    """
+
+    lookahead: int = 0
+
+    def init_state(self, frames):
+        """Make the state with which the first frame of a video is restored.
+
+        Args:
+            frames (Tensor): What the first call of :meth:`step` will get.
+
+        Returns:
+            Any: The state; it is only ever handed to :meth:`step`.
+        """
+        raise NotImplementedError
+
+    def step(self, frames, state):
+        """Restore one frame.
+
+        Args:
+            frames (Tensor): The current frame and the ``lookahead`` frames after it, of shape
+                (N, 1 + lookahead, 3, H, W), or (N, 1 + lookahead, 2, 3, H, W) for stereo, RGB in [0, 1]. Beyond the
+                end of the video the last frame is repeated.
+            state (Any): What :meth:`init_state` or the previous step returned.
+
+        Returns:
+            tuple: The restored current frame of shape (N, 3, H, W) or (N, 2, 3, H, W), or a dict that holds it as
+            ``output``; and the new state.
+        """
+        raise NotImplementedError
+
+
+def resolve_protocol(network, protocol=None):
+    """Find the protocol that is meant and check that the network can run it.
+
+    Args:
+        network (ClipNetwork or RecurrentNetwork): The network.
+        protocol (str or ClipProtocol, optional): None for the network's everyday protocol, a name in
+            ``network.protocols``, or a protocol. Defaults to None.
+
+    Returns:
+        ClipProtocol: The protocol.
+
+    Raises:
+        KeyError: If the network has no protocol of that name.
+        TypeError: If the network is neither a clip network nor a recurrent network.
+        ValueError: If the tiles do not suit the network's ``size_divisor`` and ``min_size``.
+    """
+    if not isinstance(network, _TemporalNetwork):
+        raise TypeError(f'{type(network).__name__} is neither a ClipNetwork nor a RecurrentNetwork')
+    if protocol is None:
+        protocol = network.default_protocol
+    elif isinstance(protocol, str):
+        if protocol not in network.protocols:
+            known = ', '.join(sorted(network.protocols)) or 'none'
+            raise KeyError(f'{type(network).__name__} has no protocol {protocol!r}; it has: {known}')
+        protocol = network.protocols[protocol]
+    if protocol.tile is not None and (protocol.tile % network.size_divisor or protocol.tile < network.min_size):
+        raise ValueError(f'tiles of {protocol.tile} pixels do not suit {type(network).__name__}: they must be a '
+                         f'multiple of {network.size_divisor} and at least {_padded_size(1, network)}')
+    return protocol
+
+
+def restore_frames(network, frames, protocol=None, device=None, dtype=None, *, clamp=True, output_device='cpu'):
+    """Restore a video frame by frame, holding only the frames that a window or a step needs.
+
+    Args:
+        network (ClipNetwork or RecurrentNetwork): The network; it is run in evaluation mode, and moved to ``device``.
+        frames (Iterable[Tensor]): Frames of shape (3, H, W), or (2, 3, H, W) for stereo, all of the same shape;
+            uint8 in [0, 255], which is scaled on the device, or floating point in [0, 1].
+        protocol (str or ClipProtocol, optional): None for the network's everyday protocol, a name in
+            ``network.protocols``, or a protocol. Defaults to None.
+        device (torch.device or str, optional): Where to compute, None for where the network is. Defaults to None.
+        dtype (torch.dtype, optional): Type for autocast, None for float32 throughout. Defaults to None.
+        clamp (bool): Clamp the result to [0, 1]. Defaults to True.
+        output_device (torch.device or str): Where the restored frames are wanted. Defaults to ``'cpu'``.
+
+    Yields:
+        Tensor: Restored frames, float32, one for each input frame and in the same order.
+
+    Raises:
+        ValueError: If a frame's shape is not the first frame's, or is no frame's shape at all.
+    """
+    batches = (frame.unsqueeze(0) for frame in frames)
+    for restored in _restored(network, batches, protocol, device, dtype):
+        restored = restored.squeeze(0)
+        yield (restored.clamp(0, 1) if clamp else restored).to(output_device)
+
+
+def restore_clip(network, clip, protocol=None, *, dtype=None, clamp=True):
+    """Restore a clip of any length and frame size; the numbers are those of :func:`restore_frames`.
+
+    Args:
+        network (ClipNetwork or RecurrentNetwork): The network; it is run in evaluation mode, where it is.
+        clip (Tensor): Frames of shape (N, T, 3, H, W), or (N, T, 2, 3, H, W) for stereo; floating point in [0, 1] or
+            uint8 in [0, 255].
+        protocol (str or ClipProtocol, optional): None for the network's everyday protocol, a name in
+            ``network.protocols``, or a protocol. Defaults to None.
+        dtype (torch.dtype, optional): Type for autocast, None for float32 throughout. Defaults to None.
+        clamp (bool): Clamp the result to [0, 1]. Defaults to True.
+
+    Returns:
+        Tensor: The restored clip, float32, in the shape of ``clip`` and on its device.
+
+    Raises:
+        ValueError: If ``clip`` has no frames or not the shape of a clip.
+    """
+    if clip.ndim not in (5, 6) or clip.shape[1] < 1:
+        raise ValueError('expected a clip of shape (N, T, 3, H, W) or (N, T, 2, 3, H, W) with T >= 1, '
+                         f'got {tuple(clip.shape)}')
+    restored = torch.stack(list(_restored(network, clip.unbind(1), protocol, None, dtype)), dim=1)
+    return (restored.clamp(0, 1) if clamp else restored).to(clip.device)
+
+
+def _restored(network, frames, protocol, device, dtype):
+    """Yield the restored frames (N, [2,] 3, H, W) on the computing device, float32 and not clamped."""
+    protocol = resolve_protocol(network, protocol)
+    if device is None:
+        device = next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
+    else:
+        network.to(device)
+    was_training = network.training
+    network.eval()
+    try:
+        frames = _on_device(frames, device)
+        run = _run_windows if isinstance(network, ClipNetwork) else _run_steps
+        yield from run(network, frames, protocol, dtype)
+    finally:
+        network.train(was_training)
+
+
+def _on_device(frames, device):
+    """Yield frames as float32 on the device, each checked against the first one's shape."""
+    shape = None
+    for index, frame in enumerate(frames):
+        if frame.ndim not in (4, 5) or frame.shape[-3] != 3 or 0 in frame.shape:
+            raise ValueError(f'frame {index} has shape {tuple(frame.shape[1:])}, expected (3, H, W) or (2, 3, H, W)')
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise ValueError(f'frame {index} has shape {tuple(frame.shape[1:])}, the frames before it '
+                             f'{tuple(shape[1:])}')
+        if device is not None:
+            frame = frame.to(device, non_blocking=True)
+        # uint8 crosses to the device and is scaled there: a quarter of the traffic
+        yield frame.float() / 255 if frame.dtype == torch.uint8 else frame.float()
+
+
+def _run_windows(network, frames, protocol, dtype):
+    """Slide windows over the frames.
+
+    A frame is handed on as soon as no later window can cover it. Since the last window is anchored at the end, that
+    is known only once the next stride's frames have been read, or the video has ended.
+    """
+    frames = iter(frames)
+    stride = protocol.window - protocol.window_overlap
+    weights = _ramps(protocol.window, protocol.window_overlap, 0, protocol.blend)
+    buffer = _take(frames, protocol.window)
+    if not buffer:
+        return
+    sums = deque()  # for each frame from the window's first on: the weighted sum of results and the sum of weights
+    tiles = _Tiles(network, protocol, buffer[0])
+    while True:
+        clip = torch.stack(buffer, dim=1)
+        with _inference(clip.device, dtype):
+            output = tiles.run(clip, lambda tile, _: _output(network(tile)))
+        for index, restored in enumerate(output.unbind(1)):
+            if index < len(sums):
+                total, weight = sums[index]
+                sums[index] = total.add_(restored, alpha=weights[index]), weight + weights[index]
+            else:
+                sums.append((restored * weights[index], weights[index]))
+        del clip, output, restored
+
+        coming = _take(frames, stride)
+        advance = len(coming)
+        for total, weight in [sums.popleft() for _ in range(advance or len(sums))]:
+            yield total / weight
+        if not coming:
+            return
+        buffer = buffer[advance:] + coming
+
+
+def _run_steps(network, frames, protocol, dtype):
+    """Step through the frames with a buffer of the current frame and the frames looked at ahead of it."""
+    frames = iter(frames)
+    length = 1 + network.lookahead
+    buffer = deque(_take(frames, length))
+    if not buffer:
+        return
+    tiles = _Tiles(network, protocol, buffer[0])
+    states = {}
+
+    def step(tile, index):
+        if index not in states:
+            states[index] = network.init_state(tile)
+        output, states[index] = network.step(tile, states[index])
+        return _output(output)
+
+    while buffer:
+        repeated = [buffer[-1]] * (length - len(buffer))
+        stacked = torch.stack([*buffer, *repeated], dim=1)
+        with _inference(stacked.device, dtype):
+            output = tiles.run(stacked, step)
+        yield output
+        del stacked, output
+        buffer.popleft()
+        buffer.extend(_take(frames, 1))
+
+
+class _Tiles:
+    """The tiles of a frame, their weights, and the padding to what the network accepts.
+
+    Args:
+        network (ClipNetwork or RecurrentNetwork): States ``size_divisor`` and ``min_size``.
+        protocol (ClipProtocol): States the tiles and how they are blended.
+        frame (Tensor): Any tensor that ends in the frame's (H, W).
+    """
+
+    def __init__(self, network, protocol, frame):
+        self.size = tuple(frame.shape[-2:])
+        tiled = [protocol.tile is not None and length > protocol.tile for length in self.size]
+        # where tiles are laid they are laid on the frame itself: padding would only make more of them
+        self.padded = [length if is_tiled else _padded_size(length, network)
+                       for length, is_tiled in zip(self.size, tiled)]
+        self.rows, self.columns = (
+            _cover(length, protocol, frame.device) if is_tiled else [(slice(0, length), None)]
+            for length, is_tiled in zip(self.padded, tiled))
+
+    def run(self, frames, function):
+        """Apply ``function(tile, index)`` to each tile of ``frames`` (..., H, W) and blend what it returns."""
+        height, width = self.size
+        frames = _reflect(frames, *self.padded)
+        if len(self.rows) == len(self.columns) == 1:
+            return function(frames, 0)[..., :height, :width].float()
+        blended = None
+        tiles = [(row, column) for row in self.rows for column in self.columns]
+        for index, ((rows, row_weights), (columns, column_weights)) in enumerate(tiles):
+            output = function(frames[..., rows, columns].contiguous(), index).float()
+            if blended is None:
+                blended = output.new_zeros((*output.shape[:-2], *self.padded))
+            if row_weights is not None:
+                output = output * row_weights[:, None]
+            if column_weights is not None:
+                output = output * column_weights
+            blended[..., rows, columns] += output
+        return blended[..., :height, :width]
+
+
+def _cover(length, protocol, device):
+    """Lay tiles along one side of a frame that is longer than a tile.
+
+    Returns:
+        list[tuple[slice, Tensor]]: Where each tile lies, and its weights, which add up to one at every pixel.
+    """
+    stride = protocol.tile - protocol.tile_overlap
+    starts = [*range(0, length - protocol.tile, stride), length - protocol.tile]
+    weights = torch.zeros(len(starts), length, dtype=torch.float64)
+    for index, start in enumerate(starts):
+        weights[index, start:start + protocol.tile] = torch.tensor(
+            _ramps(protocol.tile, protocol.tile_overlap, protocol.tile_border, protocol.blend,
+                   first=index == 0, last=index == len(starts) - 1), dtype=torch.float64)
+    weights /= weights.sum(dim=0)
+    weights = weights.float().to(device)
+    return [(slice(start, start + protocol.tile), weights[index, start:start + protocol.tile])
+            for index, start in enumerate(starts)]
+
+
+def _ramps(length, overlap, border, blend, first=False, last=False):
+    """Weights along a window or tile: zero on its borders, rising and falling over its overlaps, one in between.
+
+    Args:
+        length (int): Frames of the window or pixels of the tile.
+        overlap (int): How many of them a neighbour shares.
+        border (int): How many at each end get weight zero.
+        blend (str): ``'mean'`` or ``'crossfade'``; without cross-fade there is no ramp.
+        first (bool): No neighbour before this one: no border and no ramp there. Defaults to False.
+        last (bool): No neighbour after this one. Defaults to False.
+
+    Returns:
+        list[float]: The weights, not yet divided by the sum of everything that covers a pixel.
+    """
+    fade = overlap - 2 * border if blend == 'crossfade' else 0
+
+    def rise(distance):
+        return min(1.0, max(0.0, (distance - border + 1) / (fade + 1)))
+
+    return [min(1.0 if first else rise(index), 1.0 if last else rise(length - 1 - index)) for index in range(length)]
+
+
+def _padded_size(length, network):
+    """Smallest multiple of the network's ``size_divisor`` that holds ``length`` pixels and ``min_size``."""
+    return -(-max(length, network.min_size) // network.size_divisor) * network.size_divisor
+
+
+def _reflect(frames, height, width):
+    """Pad (..., H, W) at the bottom and the right by reflection, repeated where the padding exceeds the frame."""
+    for dim, length in ((-2, height), (-1, width)):
+        size = frames.shape[dim]
+        if length > size:
+            index = torch.arange(length, device=frames.device) % max(1, 2 * size - 2)
+            frames = frames.index_select(dim, torch.minimum(index, (2 * size - 2 - index).abs()))
+    return frames
+
+
+@contextmanager
+def _inference(device, dtype):
+    """Run without gradients and, if a type other than float32 is given, under autocast."""
+    with torch.no_grad():
+        if dtype in (None, torch.float32):
+            yield
+        else:
+            with torch.autocast(device.type, dtype):
+                yield
+
+
+def _output(result):
+    return result['output'] if isinstance(result, dict) else result
+
+
+def _take(iterator, count):
+    """Up to ``count`` items; fewer only at the end."""
+    return list(islice(iterator, count))
