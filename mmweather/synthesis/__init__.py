@@ -1,0 +1,9 @@
+"""Seeded weather: procedural scenes with exact geometry, and the weather that falls on them.
+
+numpy and OpenCV only. Everything is a pure function of its seed and the frame index; see :mod:`.randomness`.
+"""
+from .rain import Rain
+from .raindrops import Raindrops
+from .rainy import RainOn, RainyClip, rain_on, random_rain
+
+__all__ = ['Rain', 'RainOn', 'RainyClip', 'Raindrops', 'rain_on', 'random_rain']
