@@ -1,0 +1,169 @@
+"""The second stage of ViMP-Net: a mask-guided dual transformer over soft patches of a whole clip.
+
+Soft split and soft composition come from FuseFormer (ICCV 2021): overlapping patches in, overlapping sums out.
+"""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..layers.reconstruction import ClipUpsampler, frame_conv
+
+
+class DualRaindropTransformer(nn.Module):
+    """Predicts the residual that fills what raindrops hide.
+
+    Two streams of tokens are refined side by side: one from frames and mask together, one from the frames and
+    from the frames with the drops cut out. A last block lets the former read from the latter.
+
+    Args:
+        encoder_channels (tuple[int, int, int]): Widths of the encoders' three convolutions.
+            Defaults to (64, 128, 256).
+        embed_dims (int): Channels of a token. Defaults to 512.
+        num_heads (int): Attention heads. Defaults to 4.
+        ffn_channels (int): Width of the feed-forward networks. Defaults to 2048.
+        repeats (tuple[int]): How often each dual block is applied, its weights reused. Defaults to (2, 2).
+        patch_size (int): Side of a patch at a quarter of the resolution. Defaults to 7.
+        patch_stride (int): Distance of neighbouring patches. Defaults to 3.
+        upsample_channels (tuple[int, int]): Widths of the convolutions before the two pixel shuffles.
+            Defaults to (128, 64).
+    """
+
+    def __init__(self, encoder_channels=(64, 128, 256), embed_dims=512, num_heads=4, ffn_channels=2048,
+                 repeats=(2, 2), patch_size=7, patch_stride=3, upsample_channels=(128, 64)):
+        super().__init__()
+        self.repeats = tuple(repeats)
+        # Slope 0.01 at the end of the two RGB encoders is what the published code has.
+        self.encode_masked_pair = _ClipEncoder(4, encoder_channels, last_slope=0.2)
+        self.encode_frames = _ClipEncoder(3, encoder_channels, last_slope=0.01)
+        self.encode_background = _ClipEncoder(3, encoder_channels, last_slope=0.01)
+        self.patches = _SoftPatches(encoder_channels[-1], embed_dims, patch_size, patch_stride)
+        self.merge_tokens = nn.Conv1d(2 * embed_dims, embed_dims, 1)
+        self.blocks = nn.ModuleList(_DualBlock(embed_dims, num_heads, ffn_channels) for _ in self.repeats)
+        self.fuse = _FusionBlock(embed_dims, num_heads, ffn_channels)
+        self.upsample = ClipUpsampler(encoder_channels[-1], upsample_channels)
+        self.to_residual = frame_conv(self.upsample.out_channels, 3)
+        self.init_weights()
+
+    def init_weights(self):
+        """Draws every weight from N(0, 0.02) and sets every bias to zero, as published."""
+        for module in self.modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, stage1, drop_mask):
+        """Predicts what to add to the first stage's frames.
+
+        Args:
+            stage1 (Tensor): Streak-free frames ``(N, T, 3, H, W)``.
+            drop_mask (Tensor): Raindrops' probability ``(N, T, 1, H, W)``.
+
+        Returns:
+            Tensor: The residual ``(N, T, 3, H, W)``.
+        """
+        frames, mask = stage1.transpose(1, 2), drop_mask.transpose(1, 2)
+        whole = self.patches.split(self.encode_masked_pair(torch.cat((frames, mask), dim=1)))
+        split_pair = torch.cat([
+            self.patches.split(self.encode_frames(frames)),
+            self.patches.split(self.encode_background(frames * (1 - mask)))], dim=-1)
+        context = self.merge_tokens(split_pair.transpose(1, 2)).transpose(1, 2)
+        for block, times in zip(self.blocks, self.repeats):
+            for _ in range(times):
+                whole, context = block(whole, context)
+        tokens = self.fuse(whole, context)
+        quarter = (stage1.shape[-2] // 4, stage1.shape[-1] // 4)
+        features = self.patches.compose(tokens, stage1.shape[1], quarter)
+        return self.to_residual(self.upsample(features)).transpose(1, 2)
+
+
+class _ClipEncoder(nn.Sequential):
+    """Frames ``(N, C, T, H, W)`` to features ``(N, widths[-1], T, H/4, W/4)``."""
+
+    def __init__(self, in_channels, widths, last_slope):
+        super().__init__(
+            frame_conv(in_channels, widths[0]), nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv3d(widths[0], widths[1], 3, stride=(1, 2, 2), padding=1), nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv3d(widths[1], widths[2], 3, stride=(1, 2, 2), padding=1), nn.LeakyReLU(last_slope, inplace=True))
+
+
+class _SoftPatches(nn.Module):
+    """Overlapping patches to tokens and back (FuseFormer's soft split and soft composition)."""
+
+    def __init__(self, channels, embed_dims, patch_size, stride):
+        super().__init__()
+        self.geometry = dict(kernel_size=patch_size, stride=stride, padding=patch_size // 2)
+        self.to_token = nn.Linear(channels * patch_size**2, embed_dims)
+        self.to_patch = nn.Linear(embed_dims, channels * patch_size**2)
+        self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def split(self, features):
+        """Features ``(N, C, T, H, W)`` to tokens ``(N, T * patches per frame, embed_dims)``."""
+        n, _, t = features.shape[:3]
+        patches = F.unfold(features.transpose(1, 2).flatten(0, 1), **self.geometry)
+        return self.to_token(patches.transpose(1, 2)).reshape(n, -1, self.to_token.out_features)
+
+    def compose(self, tokens, num_frames, size):
+        """Tokens back to features ``(N, C, T, *size)``; overlapping patches add up."""
+        n = tokens.shape[0]
+        patches = self.to_patch(tokens).reshape(n * num_frames, -1, self.to_patch.out_features)
+        features = self.smooth(F.fold(patches.transpose(1, 2), size, **self.geometry))
+        return features.unflatten(0, (n, num_frames)).transpose(1, 2)
+
+
+class _Attention(nn.Module):
+    """Multi-head attention of one sequence of tokens to another."""
+
+    def __init__(self, channels, num_heads):
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x, source):
+        query, key, value = (
+            project(tokens).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for project, tokens in ((self.query, x), (self.key, source), (self.value, source)))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.out(attended.transpose(1, 2).flatten(-2))
+
+
+def _feed_forward(channels, hidden):
+    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
+
+
+class _DualBlock(nn.Module):
+    """Both streams attend to themselves with shared weights, then pass feed-forward networks of their own."""
+
+    def __init__(self, channels, num_heads, ffn_channels):
+        super().__init__()
+        self.attention = _Attention(channels, num_heads)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.ffn1 = _feed_forward(channels, ffn_channels)
+        self.ffn2 = _feed_forward(channels, ffn_channels)
+
+    def forward(self, whole, context):
+        return self._stream(whole, self.ffn1), self._stream(context, self.ffn2)
+
+    def _stream(self, x, ffn):
+        normed = self.norm1(x)
+        x = x + self.attention(normed, normed)
+        return x + ffn(self.norm2(x))
+
+
+class _FusionBlock(nn.Module):
+    """One stream reads from the other. The residual starts from the normalised stream, as in the published code."""
+
+    def __init__(self, channels, num_heads, ffn_channels):
+        super().__init__()
+        self.attention = _Attention(channels, num_heads)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.ffn = _feed_forward(channels, ffn_channels)
+
+    def forward(self, whole, context):
+        x = self.norm1(whole)
+        x = x + self.attention(x, self.norm1(context))
+        return x + self.ffn(self.norm2(x))

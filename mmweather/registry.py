@@ -1,0 +1,35 @@
+"""Registries: one node per kind, each a child of MMEngine's root node of that kind.
+
+The parents are MMEngine's and not MMagic's on purpose. ``Registry.get`` imports a registry's ``locations`` before it
+looks at a name, so a node below MMagic would pull in ``mmagic.models`` and everything that imports. The locations
+named here are imported when a name is first looked up, never by ``import mmweather``.
+"""
+from mmengine import registry as _root
+
+__all__ = [
+    'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'TRANSFORMS', 'VISUALIZERS',
+]
+
+
+def _node(parent, *locations):
+    return _root.Registry(parent.name, parent=parent, scope='mmweather', locations=list(locations))
+
+
+# networks, restorers, losses, data preprocessors, convolution layers
+MODELS = _node(_root.MODELS, 'mmweather.models')
+# paired clip datasets, from disk and synthesised on the fly
+DATASETS = _node(_root.DATASETS, 'mmweather.datasets')
+# samplers that resume at the right sample
+DATA_SAMPLERS = _node(_root.DATA_SAMPLERS, 'mmweather.engine')
+# temporally consistent, paired transforms
+TRANSFORMS = _node(_root.TRANSFORMS, 'mmweather.datasets.transforms')
+# one metric class per named protocol
+METRICS = _node(_root.METRICS, 'mmweather.evaluation')
+HOOKS = _node(_root.HOOKS, 'mmweather.engine')
+LOOPS = _node(_root.LOOPS, 'mmweather.engine')
+OPTIMIZERS = _node(_root.OPTIMIZERS, 'mmweather.engine')
+OPTIM_WRAPPERS = _node(_root.OPTIM_WRAPPERS, 'mmweather.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _node(_root.OPTIM_WRAPPER_CONSTRUCTORS, 'mmweather.engine')
+PARAM_SCHEDULERS = _node(_root.PARAM_SCHEDULERS, 'mmweather.engine')
+VISUALIZERS = _node(_root.VISUALIZERS, 'mmweather.engine')
