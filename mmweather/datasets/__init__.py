@@ -1,0 +1,8 @@
+"""Paired clip datasets, from disk and synthesised on the fly."""
+from .base import Layout, PairedClipDataset
+from .transforms import FlipClip, LoadFrames, PackClip, RandomCropClip, TransposeClip
+from .vrds import VRDS
+
+__all__ = [
+    'FlipClip', 'Layout', 'LoadFrames', 'PackClip', 'PairedClipDataset', 'RandomCropClip', 'TransposeClip', 'VRDS',
+]

@@ -1,0 +1,6 @@
+"""Transforms of clips: one decision for all frames and all keys of a sample, which so stay paired and consistent."""
+from .formatting import PackClip
+from .geometry import FlipClip, RandomCropClip, TransposeClip
+from .loading import LoadFrames
+
+__all__ = ['FlipClip', 'LoadFrames', 'PackClip', 'RandomCropClip', 'TransposeClip']
