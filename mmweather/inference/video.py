@@ -1,0 +1,489 @@
+"""Videos in and out through PyAV (FFmpeg): frames as uint8 RGB, everything else about the video kept.
+
+Kept are the frame times (variable frame rates included), the rational frame rate, the colour matrix and tags, the
+pixel aspect ratio, audio and subtitle packets byte for byte, chapters, and the offsets between the streams. Rotation
+and mirroring noted in the container are applied, so frames are upright; the written video needs no such note.
+
+Video is written as H.264 in ``yuv420p``, or in ``yuv444p`` where the height or width is odd, since 4:2:0 cannot hold
+such a frame and cropping or padding would change its size. ``ffv1`` in ``.mkv`` is lossless RGB.
+"""
+import math
+from array import array
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from mmweather.errors import UserError
+from mmweather.inference.files import check_file, part_file, writing_fault
+
+__all__ = ['VIDEO_SUFFIXES', 'VideoSink', 'VideoSource']
+
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
+
+# H.273 matrix coefficients -> swscale's name for them
+_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
+             7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+_BT709, _SMPTE170M = 1, 6
+# swscale's default rounding costs 1.3 grey levels on average in a round trip through yuv420p, this costs 0.4
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# top-level boxes of MP4 and MOV
+_BOXES = {b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'mfra', b'sidx', b'uuid', b'udta', b'meta', b'wide', b'free',
+          b'skip', b'pdin', b'pnot'}
+# demuxers that make "video" of any text, or that open further files named in the one they are given
+_FOREIGN_FORMATS = {'tty', 'bin', 'xbin', 'adf', 'idf', 'concat', 'hls', 'dash', 'image2', 'lavfi'}
+
+
+class VideoSource:
+    """The frames of a video.
+
+    Args:
+        path (str or Path): A file in any container and codec that FFmpeg reads. Audio, cover pictures and all but the
+            first video stream are passed over.
+
+    Attributes:
+        path (Path): The file.
+        size (tuple[int, int]): Height and width of the upright frames.
+        fps (Fraction): Average frame rate.
+        frame_count (int or None): Number of frames as stated by the container, or estimated from its duration.
+        names (None): Frames of a video have no names.
+        times (array): Presentation times of the frames read so far, in units of ``time_base``.
+        durations (array): Durations of these frames in the same units.
+        time_base (Fraction): Seconds per unit of ``times``.
+
+    Raises:
+        UserError: If it is missing, empty, no video, cut off, without frames or not decodable.
+    """
+
+    names = None
+
+    def __init__(self, path):
+        self.path = check_file(path)
+        self.times = array('q')
+        self.durations = array('q')
+        with self._container() as container:
+            stream = _video_stream(container)
+            self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+            self.time_base, self._ticks, self._step = _time_grid(stream.time_base, self.fps)
+            self.frame_count = stream.frames or _estimated_frames(container, stream, self.fps)
+            first = next(self._decoded(container, stream), None)
+            if first is None:
+                raise UserError(f'{path} has no frames: record or export it again')
+            self._orientation = _orientation(first)
+            self.size = _upright(np.empty((first.height, first.width, 0)), self._orientation).shape[:2]
+            self.colorspace = _matrix(first)
+            self.color_primaries, self.color_trc = first.color_primaries, first.color_trc
+            self.sample_aspect_ratio = stream.sample_aspect_ratio
+            if self.sample_aspect_ratio and self._orientation[0]:
+                self.sample_aspect_ratio = 1 / self.sample_aspect_ratio
+
+    def __iter__(self):
+        """Decode the video from its start.
+
+        Yields:
+            ndarray: Upright uint8 RGB frames (H, W, 3).
+
+        Raises:
+            UserError: If the video cannot be decoded to its end or changes its frame size.
+        """
+        reformatter = VideoReformatter()
+        with self._container() as container:
+            stream = _video_stream(container)
+            stream.thread_type = 'AUTO'
+            for index, frame in enumerate(self._decoded(container, stream)):
+                if index == len(self.times):
+                    self._note_time(frame)
+                image = reformatter.reformat(
+                    frame, format='rgb24', interpolation=_SCALING, src_colorspace=_MATRICES[_matrix(frame)],
+                    dst_colorspace=_MATRICES[_matrix(frame)], src_color_range=_color_range(frame),
+                    dst_color_range=ColorRange.JPEG).to_ndarray()
+                image = _upright(image, self._orientation)
+                if image.shape[:2] != self.size:
+                    raise UserError(f'{self.path} changes its frame size from {_by(self.size)} to {_by(image.shape)} '
+                                    f'at frame {index}: split it there')
+                yield np.ascontiguousarray(image)
+
+    def _note_time(self, frame):
+        """Append the frame's time; where the container has none, or time stands still, one frame's time further."""
+        if frame.pts is None:
+            time = self.times[-1] + self._step if self.times else 0
+        else:
+            time = frame.pts * self._ticks
+            # a container that rounds times to its ticks is off the true rate by less than one tick on either side
+            nearest = self.times[0] + round((time - self.times[0]) / self._step) * self._step if self.times else time
+            if abs(time - nearest) < self._ticks:
+                time = nearest
+        if self.times and time <= self.times[-1]:
+            time = self.times[-1] + 1
+        self.times.append(time)
+        self.durations.append((frame.duration or 0) * self._ticks or self._step)
+
+    @contextmanager
+    def _container(self):
+        missing = _missing_bytes(self.path)
+        if missing:
+            size = self.path.stat().st_size
+            raise UserError(f'{self.path} is cut off ({size:,} of {size + missing:,} bytes are there): copy or '
+                            'download it again')
+        try:
+            # "file:" keeps a name with a colon from being taken for a protocol
+            container = av.open(f'file:{self.path}', metadata_errors='replace')
+        except (av.FFmpegError, OSError) as error:
+            raise UserError(f'{self.path} is not a video that can be read ({_reason(error)}): check that it plays, or '
+                            'convert it') from error
+        with container:
+            if _FOREIGN_FORMATS & set(container.format.name.split(',')):
+                raise UserError(f'{self.path} is not a video: give a video, an image or a folder of images')
+            if _video_stream(container) is None:
+                raise UserError(f'{self.path} has no video in it, only {_kinds(container)}: give a file with a '
+                                'video stream')
+            yield container
+
+    def _decoded(self, container, stream):
+        """Yield the stream's frames, with decoding faults as UserErrors."""
+        index = 0
+        try:
+            for frame in container.decode(stream):
+                yield frame
+                index += 1
+        except (av.FFmpegError, OSError) as error:
+            raise UserError(f'{self.path} cannot be decoded beyond its first {index} frames ({_reason(error)}): it is '
+                            'damaged or cut off, so copy it again or convert what plays of it') from error
+
+
+class VideoSink:
+    """Write a video; it appears under its name when the block ends without an exception.
+
+    Args:
+        path (Path): A file with one of :data:`VIDEO_SUFFIXES`.
+        like (VideoSource or ImageSource, optional): Where the frames come from. From a video everything but the
+            frames is taken over. Defaults to None.
+        fps (Fraction or int, optional): Frame rate if ``like`` has none. Defaults to None, which means 25.
+        codec (str): ``'h264'`` or ``'ffv1'``. Defaults to ``'h264'``.
+        crf (int): Constant rate factor of H.264, 0 to 51. Defaults to 16.
+        preset (str): Preset of libx264. Defaults to ``'medium'``.
+
+    Attributes:
+        dropped (list[str]): Streams of ``like`` that the container cannot hold and that are not essential, in words.
+
+    Raises:
+        UserError: If codec and container do not go together.
+    """
+
+    def __init__(self, path, like=None, *, fps=None, codec='h264', crf=16, preset='medium'):
+        if codec not in ('h264', 'ffv1'):
+            raise UserError(f"the codec {codec!r} is not known: use 'h264' or 'ffv1'")
+        if codec == 'ffv1' and path.suffix.lower() != '.mkv':
+            raise UserError(f'{path} cannot hold lossless FFV1 video: name it {path.stem}.mkv')
+        self.path = path
+        self.dropped = []
+        self._like = like if isinstance(like, VideoSource) else None
+        self._fps = Fraction(fps or getattr(like, 'fps', None) or 25).limit_denominator(1 << 20)
+        self._codec, self._crf, self._preset = codec, crf, preset
+        self._count = 0
+        self._copier = None
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            part = stack.enter_context(part_file(self.path))
+            with self._faults():
+                self._container = av.open(f'file:{part}', 'w', container_options=self._muxer_options())
+                stack.push(self._close)
+                self._stream = self._add_video()
+                if self._like:
+                    self._copier = _Copier(self._like, self._container, self.path)
+                    self.dropped = self._copier.dropped
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        return self._stack.__exit__(*exception)
+
+    def write(self, frame):
+        """Write the next frame.
+
+        Args:
+            frame (ndarray): uint8 RGB (H, W, 3), of the same size as the frames before it.
+
+        Raises:
+            UserError: If the disk is full or the file cannot be written.
+        """
+        with self._faults():
+            if self._count == 0:
+                self._start(*frame.shape[:2])
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), 'rgb24')
+            if self._codec == 'ffv1':
+                picture = self._reformatter.reformat(picture, format=self._stream.pix_fmt)
+            else:
+                picture = self._reformatter.reformat(
+                    picture, format=self._stream.pix_fmt, interpolation=_SCALING,
+                    dst_colorspace=_MATRICES[self._matrix], src_color_range=ColorRange.JPEG,
+                    dst_color_range=ColorRange.MPEG)
+            picture.pts, picture.duration, picture.time_base = *self._time(), self._time_base
+            self._container.mux(self._stream.encode(picture))
+            if self._copier:
+                self._copier.copy(until=picture.pts * self._time_base)
+        self._count += 1
+
+    def _muxer_options(self):
+        # an index in front lets players start while the file still loads
+        return {} if self.path.suffix.lower() == '.mkv' else {'movflags': '+faststart'}
+
+    def _add_video(self):
+        if self._codec == 'ffv1':
+            return self._container.add_stream('ffv1', rate=self._fps, options={'level': '3', 'slicecrc': '1'})
+        return self._container.add_stream(
+            'libx264', rate=self._fps, options={'crf': str(self._crf), 'preset': self._preset})
+
+    def _start(self, height, width):
+        """Set what depends on the frames; the header is written with the first packet."""
+        stream, like = self._stream, self._like
+        self._time_base = like.time_base if like else 1 / self._fps
+        self._reformatter = VideoReformatter()
+        stream.width, stream.height = width, height
+        stream.codec_context.time_base = stream.time_base = self._time_base
+        if self._codec == 'ffv1':
+            stream.pix_fmt = 'bgr0'
+        else:
+            stream.pix_fmt = 'yuv444p' if height % 2 or width % 2 else 'yuv420p'
+            self._matrix = like.colorspace if like else _default_matrix(height, width)
+            stream.codec_context.colorspace = self._matrix
+            stream.codec_context.color_range = ColorRange.MPEG
+        if like:
+            stream.codec_context.color_primaries = like.color_primaries
+            stream.codec_context.color_trc = like.color_trc
+            if like.sample_aspect_ratio:
+                stream.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
+
+    def _time(self):
+        """Presentation time and duration of the frame that is written now."""
+        if self._like is None:
+            return self._count, 1
+        if self._count >= len(self._like.times):
+            raise ValueError(f'frame {self._count} is written before its source has been read that far')
+        return self._like.times[self._count] - self._copier.offset, self._like.durations[self._count]
+
+    def _close(self, kind, error, trace):
+        """Finish the file, or only let go of it if the block failed."""
+        try:
+            if kind is None:
+                if not self._count:
+                    raise ValueError(f'no frame was written to {self.path}')
+                with self._faults():
+                    self._container.mux(self._stream.encode(None))
+                    if self._copier:
+                        self._copier.copy()
+                    self._container.close()
+        finally:
+            # closed twice after success, which does nothing; after a fault the part file is thrown away, and whether
+            # its end could be written is of no interest
+            with suppress(av.FFmpegError, OSError):
+                self._container.close()
+            if self._copier:
+                self._copier.close()
+
+    @contextmanager
+    def _faults(self):
+        try:
+            yield
+        except OSError as error:
+            raise writing_fault(self.path, error) from error
+        except av.FFmpegError as error:
+            raise UserError(f'{self.path} could not be encoded ({_reason(error)}): try another suffix or codec'
+                            ) from error
+
+
+class _Copier:
+    """Copies what is not video from the source's file: audio and subtitle packets, tags, chapters.
+
+    The file is opened a second time for it, so that the packets can be taken at the pace of the written frames.
+
+    Args:
+        source (VideoSource): The video.
+        output (OutputContainer): Where to.
+        path (Path): The output's final name, for messages.
+    """
+
+    def __init__(self, source, output, path):
+        self._output = output
+        self._input = av.open(f'file:{source.path}', metadata_errors='replace')
+        self.dropped = []
+        # transport streams count from wherever their clock stood; the copy starts at zero
+        discontinuous = self._input.format.flags & av.format.Flags.ts_discont.value
+        start = self._input.start_time if discontinuous else None
+        self._start = Fraction(start, av.time_base) if start else Fraction(0)
+        self.offset = round(self._start / source.time_base)
+        self._targets = {}
+        for stream in self._input.streams:
+            if stream.type in ('audio', 'subtitle'):
+                self._add(stream, path)
+        for key, value in self._input.metadata.items():
+            if key.lower() not in ('encoder', 'major_brand', 'minor_version', 'compatible_brands'):
+                output.metadata[key] = value
+        output.set_chapters(self._input.chapters())
+        streams = [self._input.streams[index] for index in self._targets]
+        self._packets = self._input.demux(streams) if streams else iter(())
+        self._waiting = next(self._packets, None)
+
+    def _add(self, stream, path):
+        try:
+            target = self._output.add_stream_from_template(stream)
+        except ValueError as error:
+            name = f'{stream.type} stream {stream.index} ({_codec_name(stream)})'
+            if stream.type == 'audio':
+                raise UserError(f'{path} cannot hold the {name} of {self._input.name.removeprefix("file:")}: name the '
+                                f'output {path.stem}.mkv') from error
+            self.dropped.append(name)
+            return
+        target.metadata.update(stream.metadata)
+        target.disposition = stream.disposition
+        self._targets[stream.index] = target
+
+    def copy(self, until=None):
+        """Copy the packets due by ``until`` seconds, all that are left for None."""
+        while self._waiting is not None:
+            packet = self._waiting
+            if packet.dts is not None:
+                if until is not None and packet.dts * packet.time_base - self._start > until:
+                    return
+                offset = round(self._start / packet.time_base)
+                packet.dts -= offset
+                packet.pts = None if packet.pts is None else packet.pts - offset
+                packet.stream = self._targets[packet.stream.index]
+                self._output.mux(packet)
+            self._waiting = next(self._packets, None)
+
+    def close(self):
+        self._input.close()
+
+
+def _video_stream(container):
+    """The first video stream that is not a cover picture."""
+    attached = av.stream.Disposition.attached_pic
+    return next((stream for stream in container.streams.video
+                 if not stream.disposition & attached and stream.codec_context), None)
+
+
+def _kinds(container):
+    return ' and '.join(sorted({stream.type for stream in container.streams})) or 'nothing'
+
+
+def _codec_name(stream):
+    return stream.codec_context.name if stream.codec_context else 'unknown codec'
+
+
+def _estimated_frames(container, stream, fps):
+    if stream.duration:
+        return round(stream.duration * stream.time_base * fps)
+    if container.duration:
+        return round(Fraction(container.duration, av.time_base) * fps)
+    return None
+
+
+def _time_grid(time_base, fps):
+    """Choose a time base in which the container's times and the frame rate are both exact.
+
+    Matroska and transport streams round times to ticks that do not divide the time of a frame, such as milliseconds
+    at 24000/1001 frames per second.
+
+    Args:
+        time_base (Fraction): Seconds per tick of the container.
+        fps (Fraction): Frame rate.
+
+    Returns:
+        tuple[Fraction, int, int]: Seconds per unit, units per tick, units per frame. Where the ticks serve as they
+        are, or the rate is no standard one and thus no more than an average, one unit is one tick.
+    """
+    step = 1 / (fps * time_base)
+    if step.denominator == 1 or fps.denominator not in (1, 1001) or time_base.numerator != 1:
+        return time_base, 1, max(1, round(step))
+    units = math.lcm(fps.numerator, time_base.denominator)
+    return Fraction(1, units), units // time_base.denominator, units * fps.denominator // fps.numerator
+
+
+def _default_matrix(height, width):
+    """What players assume of untagged video: BT.709 from HD on, BT.601 below."""
+    return _BT709 if max(height, width) >= 1280 or min(height, width) > 576 else _SMPTE170M
+
+
+def _matrix(frame):
+    """The frame's YCbCr matrix (number of H.273), assumed by its size where it is not stated."""
+    if frame.colorspace in _MATRICES:
+        return frame.colorspace
+    return _default_matrix(frame.height, frame.width)
+
+
+def _color_range(frame):
+    if frame.color_range in (ColorRange.MPEG, ColorRange.JPEG):
+        return ColorRange(frame.color_range)
+    full = frame.format.is_rgb or frame.format.name.startswith(('yuvj', 'gray', 'pal8', 'mono'))
+    return ColorRange.JPEG if full else ColorRange.MPEG
+
+
+def _orientation(frame):
+    """Read (transposed, mirrored left to right, mirrored top to bottom) from the frame's display matrix."""
+    data = frame.side_data.get('DISPLAYMATRIX')
+    if data is None:
+        return False, False, False
+    # displayed x = a x + c y, displayed y = b x + d y
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    transposed = abs(b) > abs(a)
+    return (True, c < 0, b < 0) if transposed else (False, a < 0, d < 0)
+
+
+def _upright(image, orientation):
+    transposed, left_right, top_bottom = orientation
+    image = image.swapaxes(0, 1) if transposed else image
+    image = image[:, ::-1] if left_right else image
+    return image[::-1] if top_bottom else image
+
+
+def _missing_bytes(path):
+    """How many bytes a file lacks by what its container says of its own length; 0 where it does not say.
+
+    MP4 and MOV are a row of boxes, AVI is one RIFF chunk, Matroska one segment; each states its length in front.
+    """
+    size = path.stat().st_size
+    with open(path, 'rb') as file:
+        head = file.read(64)
+        if head[4:8] in _BOXES:
+            end = 0
+            while end < size:
+                file.seek(end)
+                box = file.read(16)
+                length = int.from_bytes(box[:4], 'big')
+                if length == 1:
+                    length = int.from_bytes(box[8:16], 'big')
+                if length < 8 or box[4:8] not in _BOXES:  # to the end of the file, or no box but something appended
+                    return 0
+                end += length
+        elif head[:4] == b'RIFF':
+            end = 8 + int.from_bytes(head[4:8], 'little')
+        elif head[:4] == b'\x1aE\xdf\xa3':
+            length, start = _ebml_size(head, 4)
+            file.seek(start + (length or 0))
+            segment = file.read(12)
+            length, start = _ebml_size(segment, 4) if segment[:4] == b'\x18S\x80g' else (None, 0)
+            if length is None:
+                return 0
+            end = file.tell() - len(segment) + start + length
+        else:
+            return 0
+    return max(0, end - size)
+
+
+def _ebml_size(data, position):
+    """The variable-length number of Matroska at ``position``: (value or None if unknown, position after it)."""
+    width = 9 - data[position].bit_length()
+    value = int.from_bytes(data[position:position + width], 'big') & ((1 << 7 * width) - 1)
+    return (None if value == (1 << 7 * width) - 1 else value), position + width
+
+
+def _by(shape):
+    return f'{shape[1]}x{shape[0]}'
+
+
+def _reason(error):
+    return (error.strerror or str(error)).lower() if isinstance(error, (av.FFmpegError, OSError)) else str(error)
