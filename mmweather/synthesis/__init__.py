@@ -5,5 +5,9 @@ numpy and OpenCV only. Everything is a pure function of its seed and the frame i
 from .rain import Rain
 from .raindrops import Raindrops
 from .rainy import RainOn, RainyClip, rain_on, random_rain
+from .scenes import Scene, SceneFrame, SceneRenderer, render_scene, scene_stream
 
-__all__ = ['Rain', 'RainOn', 'RainyClip', 'Raindrops', 'rain_on', 'random_rain']
+__all__ = [
+    'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame', 'SceneRenderer', 'rain_on', 'random_rain',
+    'render_scene', 'scene_stream',
+]
