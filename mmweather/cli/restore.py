@@ -1,0 +1,117 @@
+"""``mmweather restore``: a bad video in, a better one out."""
+import signal
+import sys
+import time
+
+import click
+
+__all__ = ['command']
+
+
+@click.command('restore')
+@click.argument('source', metavar='INPUT')
+@click.option('-o', '--output', required=True, metavar='OUTPUT',
+              help='Where to: .mp4, .mov, .m4v or .mkv for a video, an image, or a folder for frames.')
+@click.option('--model', default='vimpnet_tiny', show_default=True, help='Name of the model.')
+@click.option('--checkpoint', metavar='FILE', help='Weights of the model, ours or the authors\'; the bundled ones if '
+              'left out.')
+@click.option('--device', help="Such as 'cuda:0' or 'cpu'; a GPU if there is one.")
+@click.option('--precision', default='auto', show_default=True, type=click.Choice(['auto', 'fp32', 'bf16', 'fp16']),
+              help='auto: half precision on GPUs, fp32 on CPUs.')
+@click.option('--window', type=click.IntRange(min=1), metavar='N', help='Frames the network sees at once.')
+@click.option('--tile', type=click.IntRange(min=0), metavar='N',
+              help='Side of the tiles in pixels: smaller needs less memory, 0 means whole frames.')
+@click.option('--protocol', metavar='NAME', help="Windows and tiles by name; 'published' are the paper's, and slow.")
+@click.option('--fps', metavar='RATE', help='Frame rate such as 30 or 24000/1001 if a video is made of images.  '
+              '[default: 25]')
+@click.option('--codec', default='h264', show_default=True, type=click.Choice(['h264', 'ffv1']),
+              help='ffv1 is lossless and needs .mkv.')
+@click.option('--crf', default=16, show_default=True, type=click.IntRange(0, 51), help='Quality of H.264, 0 is best.')
+@click.option('--overwrite/--no-overwrite', default=True, show_default=True, help='Replace an output that exists.')
+@click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.')
+def command(source, output, fps, quiet, **options):
+    """Restore INPUT: a video, a folder of frames, or one image.
+
+    Frame rate, frame times, audio and subtitles are kept; memory does not grow with the length of the video. Nothing
+    appears under the output's name before it is whole.
+    """
+    # a plain kill would leave the part file behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    from mmweather.inference import restore_video
+    with _progress(quiet) as progress:
+        summary = restore_video(source, output, fps=_rate(fps), progress=progress, **options)
+    if not quiet:
+        click.echo(summary)
+
+
+def _rate(text):
+    from fractions import Fraction
+
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = 0
+    if not 0 < rate <= 1000:
+        raise click.BadParameter(f'{text} is no frame rate; give a number such as 30 or 24000/1001',
+                                 param_hint="'--fps'")
+    return rate
+
+
+def _progress(quiet):
+    """A context manager that shows progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+    console = Console(stderr=True)
+    if quiet:
+        return nullcontext()
+    return _Bar(console) if console.is_terminal else nullcontext(_Lines())
+
+
+class _Bar:
+    """A bar with frames per second and time left."""
+
+    def __init__(self, console):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        self.bar = Progress(BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[rate]}'), TextColumn('left'),
+                            TimeRemainingColumn(), console=console)
+        self.task = self.bar.add_task('restore', total=None, rate='')
+        self.start = time.perf_counter()
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.bar.stop()
+
+    def __call__(self, done, total):
+        rate = done / (time.perf_counter() - self.start)
+        self.bar.update(self.task, completed=done, total=None if total is None else max(total, done),
+                        rate=f'{rate:.3g} frames/s')
+
+
+class _Lines:
+    """A line with the same news every few seconds, for logs.
+
+    Args:
+        interval (float): Seconds between two lines. Defaults to 10.
+    """
+
+    def __init__(self, interval=10.):
+        self.interval = interval
+        self.start = self.last = time.perf_counter()
+
+    def __call__(self, done, total):
+        now = time.perf_counter()
+        if now - self.last < self.interval:
+            return
+        self.last = now
+        rate = done / (now - self.start)
+        line = f'{done} frames, {rate:.3g} frames/s'
+        if total is not None and total >= done:
+            left = round((total - done) / rate)
+            line = f'{done}/{total} frames, {rate:.3g} frames/s, {left // 60}:{left % 60:02d} left'
+        click.echo(line, err=True)
