@@ -1,0 +1,53 @@
+# A new user's two commands are `make demo` and `make test`; both install first if need be.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Options for pytest, such as ARGS='-k metrics'.
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint clean distclean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## make a virtual environment in .venv with everything in it
+
+demo: install  ## render a rainy drive, restore it, and say what was gained
+	@$(BIN)/python tools/demo.py
+
+test: install  ## run the whole test suite
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+lint: install  ## check the style
+	@$(BIN)/ruff check .
+
+clean:  ## remove what builds, tests and the demo left
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache demo_output
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the virtual environment too
+	rm -rf $(VENV)
+
+# In two steps, each repeated only when what it reads has changed: the dependencies, and the package with the copies of
+# scripts and configs that mim reads.
+$(VENV)/.requirements: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+		"mmweather needs Python 3.10 or newer, and $(PYTHON) is older; name another: make PYTHON=python3.11")'
+	@echo 'Installing into $(VENV); torch is the largest part of it.'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -r requirements.txt
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+		echo 'opencv-python cannot start without the libraries of a display: installing opencv-python-headless.'; \
+		$(PIP) uninstall -y opencv-python opencv-python-headless && \
+		$(PIP) install --no-deps $$(sed -nE 's/^opencv-python(==.*)/opencv-python-headless\1/p' requirements.txt) && \
+		$(BIN)/python -c 'import cv2'; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.requirements setup.py model-index.yml mmweather/version.py \
+		$(shell find configs tools -type f -not -name '*.pyc')
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@

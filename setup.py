@@ -1,0 +1,107 @@
+"""What mmweather is, needs and installs.
+
+Besides the package two things are installed: the command ``mmweather``, and what ``mim`` looks for, which is the
+scripts, the configs and the model index in ``<site-packages>/mmweather/.mim``, in wheels and in editable installs.
+"""
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
+
+HERE = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'mmweather' / 'version.py').read_text())[1]
+
+REQUIRED = [
+    # The first torch whose weights_only=True is tight (CVE-2025-32434): a checkpoint of somebody else is never unpickled.
+    'torch>=2.6',
+    'numpy>=1.26',
+    # Brings matplotlib, PyYAML and the one OpenCV distribution, opencv-python. It is not named here a second time, so
+    # that who swapped it for opencv-python-headless on a server keeps that one: they overwrite each other's files.
+    'mmengine>=0.10.6',
+    'av>=12',
+    'click>=8.1',
+    'rich>=12',
+    'safetensors>=0.4',
+]
+EXTRAS = {
+    # Nothing in mmweather needs mmcv. It is an extra, and never a requirement, because mmcv-lite and a full mmcv share
+    # one folder: who has the full one must not be given the other. MMagic 1.2.0 wants it below 2.2.
+    'mmcv': ['mmcv-lite>=2.1,<2.2'],
+    'lpips': ['lpips'],
+    'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+    'tensorboard': ['tensorboard'],
+    'test': ['pytest', 'pytest-xdist', 'scikit-image'],
+    'lint': ['pre-commit', 'ruff'],
+}
+EXTRAS['all'] = sorted({requirement for name in ('lpips', 'onnx', 'tensorboard') for requirement in EXTRAS[name]})
+
+
+def copy_mim_content(package):
+    """Copies what mim looks for into an installed package.
+
+    Args:
+        package (Path): The folder ``mmweather`` of a wheel.
+    """
+    target = package / '.mim'
+    # A build folder may be an old one, and what was removed since must not be installed.
+    shutil.rmtree(target, ignore_errors=True)
+    for folder in ('tools', 'configs'):
+        shutil.copytree(HERE / folder, target / folder, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
+    shutil.copy2(HERE / 'model-index.yml', target)
+
+
+class BuildWithMim(build_py):
+    """Puts the mim content into a wheel."""
+
+    def run(self):
+        """Builds, then copies."""
+        super().run()
+        if not self.editable_mode:
+            copy_mim_content(Path(self.build_lib, 'mmweather'))
+
+
+class EditableWithMim(editable_wheel):
+    """Puts the mim content into an editable install: a copy, made anew by every ``pip install -e .``."""
+
+    def _run_build_commands(self, dist_name, unpacked_wheel, build_lib, tmp_dir):
+        outputs = super()._run_build_commands(dist_name, unpacked_wheel, build_lib, tmp_dir)
+        copy_mim_content(Path(unpacked_wheel, 'mmweather'))
+        return outputs
+
+
+setup(
+    name='mmweather',
+    version=VERSION,
+    description='Removal of rain, raindrops, snow, haze and blur from video, as an OpenMMLab plugin',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author='The mmweather authors',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords='video restoration, deraining, dehazing, desnowing, deblurring, OpenMMLab',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Multimedia :: Video',
+        'Topic :: Scientific/Engineering :: Image Processing',
+    ],
+    python_requires='>=3.10',
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    packages=find_packages(include=['mmweather', 'mmweather.*']),
+    # Spelt out as '.', so that an editable install is a plain .pth file: with setuptools' import finder the folder
+    # that holds only .mim would be taken for the package.
+    package_dir={'': '.'},
+    package_data={'mmweather.zoo': ['*.json', '*.md', '*.safetensors']},
+    entry_points={'console_scripts': ['mmweather = mmweather.cli.main:main']},
+    cmdclass={'build_py': BuildWithMim, 'editable_wheel': EditableWithMim},
+    zip_safe=False,
+)
