@@ -7,8 +7,9 @@ named here are imported when a name is first looked up, never by ``import mmweat
 from mmengine import registry as _root
 
 __all__ = [
-    'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
-    'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'TRANSFORMS', 'VISUALIZERS',
+    'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOG_PROCESSORS', 'LOOPS', 'METRICS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS',
+    'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'RUNNERS', 'TRANSFORMS', 'VISBACKENDS',
+    'VISUALIZERS', 'WEIGHT_INITIALIZERS',
 ]
 
 
@@ -21,15 +22,21 @@ MODELS = _node(_root.MODELS, 'mmweather.models')
 # paired clip datasets, from disk and synthesised on the fly
 DATASETS = _node(_root.DATASETS, 'mmweather.datasets')
 # samplers that resume at the right sample
-DATA_SAMPLERS = _node(_root.DATA_SAMPLERS, 'mmweather.engine')
+DATA_SAMPLERS = _node(_root.DATA_SAMPLERS, 'mmweather.engine.samplers')
 # temporally consistent, paired transforms
 TRANSFORMS = _node(_root.TRANSFORMS, 'mmweather.datasets.transforms')
 # one metric class per named protocol
 METRICS = _node(_root.METRICS, 'mmweather.evaluation')
-HOOKS = _node(_root.HOOKS, 'mmweather.engine')
-LOOPS = _node(_root.LOOPS, 'mmweather.engine')
-OPTIMIZERS = _node(_root.OPTIMIZERS, 'mmweather.engine')
-OPTIM_WRAPPERS = _node(_root.OPTIM_WRAPPERS, 'mmweather.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _node(_root.OPTIM_WRAPPER_CONSTRUCTORS, 'mmweather.engine')
-PARAM_SCHEDULERS = _node(_root.PARAM_SCHEDULERS, 'mmweather.engine')
-VISUALIZERS = _node(_root.VISUALIZERS, 'mmweather.engine')
+HOOKS = _node(_root.HOOKS, 'mmweather.engine.hooks')
+LOOPS = _node(_root.LOOPS, 'mmweather.engine.loops')
+OPTIM_WRAPPERS = _node(_root.OPTIM_WRAPPERS, 'mmweather.engine.optim')
+# kinds of which we register nothing; without a node of ours MMEngine warns at every lookup in the scope "mmweather"
+LOG_PROCESSORS = _node(_root.LOG_PROCESSORS)
+MODEL_WRAPPERS = _node(_root.MODEL_WRAPPERS)
+OPTIMIZERS = _node(_root.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _node(_root.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _node(_root.PARAM_SCHEDULERS)
+RUNNERS = _node(_root.RUNNERS)
+VISBACKENDS = _node(_root.VISBACKENDS)
+VISUALIZERS = _node(_root.VISUALIZERS)
+WEIGHT_INITIALIZERS = _node(_root.WEIGHT_INITIALIZERS)

@@ -4,9 +4,10 @@ from mmengine.model import BaseModel
 
 from mmweather.errors import UserError
 from mmweather.registry import MODELS
+from mmweather.structures import ClipSample
 
-from .checkpoint import to_own_layout
-from .temporal import restore_frames
+from .checkpoint import to_own_layout, unwrap_state_dict
+from .temporal import ClipProtocol, restore_frames
 
 
 @MODELS.register_module()
@@ -20,8 +21,6 @@ class BaseRestorer(BaseModel):
         generator (dict): Config of the network.
         loss (dict, optional): Config of the loss, called with (prediction, targets) and returning a dict of terms.
             Not needed for testing. Defaults to None.
-        freeze (dict, optional): ``{prefix: iterations}``: parameters of the generator whose names begin with
-            prefix get no gradient for so many iterations. Defaults to None.
         test_protocol (str | dict, optional): How videos are cut into windows and tiles when testing: a name of the
             network's ``protocols``, or the fields of a :class:`ClipProtocol`. None for the network's everyday
             protocol. Defaults to None.
@@ -29,14 +28,11 @@ class BaseRestorer(BaseModel):
         init_cfg (dict, optional): As in MMEngine.
     """
 
-    def __init__(self, generator, loss=None, freeze=None, test_protocol=None, data_preprocessor=None, init_cfg=None):
+    def __init__(self, generator, loss=None, test_protocol=None, data_preprocessor=None, init_cfg=None):
         super().__init__(data_preprocessor or dict(type='mmweather.ClipDataPreprocessor'), init_cfg)
         self.generator = MODELS.build(generator)
         self.loss = MODELS.build(loss) if loss else None
-        self.freeze = dict(freeze or {})
         self.test_protocol = test_protocol
-        # Saved with the weights, so that a resumed run thaws when an uninterrupted one would.
-        self.register_buffer('iterations', torch.zeros((), dtype=torch.long))
         self._register_load_state_dict_pre_hook(self._accept_published)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -63,13 +59,6 @@ class BaseRestorer(BaseModel):
             return self._predict(inputs, data_samples)
         raise ValueError(f"mode: expected 'tensor', 'loss' or 'predict', got {mode!r}")
 
-    def train_step(self, data, optim_wrapper):
-        """One optimiser step; parameters that are frozen for now get no gradient."""
-        self._apply_freeze()
-        log = super().train_step(data, optim_wrapper)
-        self.iterations += 1
-        return log
-
     def _losses(self, inputs, targets):
         if self.loss is None:
             raise UserError("model.loss is not set; name one in the config to train, for example "
@@ -77,7 +66,6 @@ class BaseRestorer(BaseModel):
         return self.loss(self.generator(inputs), targets)
 
     def _predict(self, clips, samples):
-        from mmweather.structures import ClipSample
         samples = samples or [ClipSample() for _ in clips]
         device = next(self.generator.parameters()).device
         for clip, sample in zip(clips, samples):
@@ -86,27 +74,13 @@ class BaseRestorer(BaseModel):
         return samples
 
     def _protocol(self):
-        from .temporal import ClipProtocol
         return ClipProtocol(**self.test_protocol) if isinstance(self.test_protocol, dict) else self.test_protocol
-
-    def _apply_freeze(self):
-        done = int(self.iterations)
-        for name, parameter in self.generator.named_parameters():
-            for prefix, until in self.freeze.items():
-                if name.startswith(prefix):
-                    parameter.requires_grad_(done >= until)
 
     def _accept_published(self, state_dict, prefix, *_):
         """Renames a published checkpoint's keys in place, before PyTorch compares them with ours."""
-        own = {f'{prefix}{key}' for key in self.state_dict()}
-        if own & state_dict.keys() - {f'{prefix}iterations'}:
-            network = {key[len(prefix) + 10:]: value for key, value in state_dict.items()
-                       if key.startswith(f'{prefix}generator.')}
-        else:
-            network = dict(state_dict)
-        renamed, layout = to_own_layout(self.generator, network)
-        if layout == 'mmweather':
+        if any(key in state_dict for key in self.state_dict(prefix=prefix)):
             return
-        state_dict.clear()
-        state_dict.update({f'{prefix}generator.{key}': value for key, value in renamed.items()})
-        state_dict[f'{prefix}iterations'] = self.iterations.clone()
+        renamed, layout = to_own_layout(self.generator, unwrap_state_dict(dict(state_dict)))
+        if layout != 'mmweather':
+            state_dict.clear()
+            state_dict.update({f'{prefix}generator.{key}': value for key, value in renamed.items()})

@@ -1,5 +1,6 @@
 """Blocks that two or more methods use."""
 from .alignment import SecondOrderDeformableAlignment
+from .conv3d import ClipConv3d
 from .propagation import BidirectionalPropagation, neighbour_flows
 from .reconstruction import ClipReconstruction
 from .residual import ResidualBlock, ResidualBlocksWithInputConv, ResidualBlock3d
@@ -7,6 +8,6 @@ from .spynet import SPyNet
 from .warp import flow_warp
 
 __all__ = [
-    'BidirectionalPropagation', 'ClipReconstruction', 'ResidualBlock', 'ResidualBlock3d',
+    'BidirectionalPropagation', 'ClipConv3d', 'ClipReconstruction', 'ResidualBlock', 'ResidualBlock3d',
     'ResidualBlocksWithInputConv', 'SPyNet', 'SecondOrderDeformableAlignment', 'flow_warp', 'neighbour_flows',
 ]

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .conv3d import ClipConv3d
 from .residual import ResidualBlock3d
 
 
@@ -13,7 +14,7 @@ def pixel_shuffle_clip(x, factor=2):
 
 def frame_conv(in_channels, out_channels):
     """A 3x3 convolution of every frame by itself, on ``(N, C, T, H, W)``."""
-    return nn.Conv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))
+    return ClipConv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))
 
 
 class ClipUpsampler(nn.Module):
@@ -49,7 +50,7 @@ class ClipReconstruction(nn.Module):
 
     def __init__(self, in_channels, channels, num_blocks=5):
         super().__init__()
-        self.fuse = nn.Conv3d(in_channels, channels, 1)
+        self.fuse = ClipConv3d(in_channels, channels, 1)
         self.blocks = nn.Sequential(*(ResidualBlock3d(channels) for _ in range(num_blocks)))
         self.upsample = ClipUpsampler(channels, (2 * channels, channels))
         self.out_channels = self.upsample.out_channels

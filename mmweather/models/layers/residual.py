@@ -1,6 +1,8 @@
 """Residual blocks without normalisation, the staple of video restoration since EDSR (CVPR Workshops 2017)."""
 from torch import nn
 
+from .conv3d import ClipConv3d
+
 
 class ResidualBlock(nn.Module):
     """``x + conv(ReLU(conv(x)))`` with 3x3 convolutions and no normalisation.
@@ -29,8 +31,8 @@ class ResidualBlock3d(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.conv1 = nn.Conv3d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
+        self.conv1 = ClipConv3d(channels, channels, 3, padding=1)
+        self.conv2 = ClipConv3d(channels, channels, 3, padding=1)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x):

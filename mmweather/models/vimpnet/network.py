@@ -12,6 +12,7 @@ from torch import nn
 from mmweather.registry import MODELS
 
 from ..layers import BidirectionalPropagation, ClipReconstruction, ResidualBlocksWithInputConv, SPyNet, neighbour_flows
+from ..layers.conv3d import ClipConv3d
 from ..layers.reconstruction import frame_conv
 from ..temporal import ClipNetwork, ClipProtocol
 from .checkpoint import OFFICIAL_LAYOUT
@@ -117,6 +118,6 @@ class ViMPNet(ClipNetwork):
 def _map_head(in_channels, channels):
     """Three 3-D convolutions that read one map off a clip's features ``(N, C, T, H, W)``."""
     return nn.Sequential(
-        nn.Conv3d(in_channels, channels, 3, padding=1), nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv3d(channels, channels, 1), nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv3d(channels, 1, 3, padding=1))
+        ClipConv3d(in_channels, channels, 3, padding=1), nn.LeakyReLU(0.2, inplace=True),
+        ClipConv3d(channels, channels, 1), nn.LeakyReLU(0.2, inplace=True),
+        ClipConv3d(channels, 1, 3, padding=1))

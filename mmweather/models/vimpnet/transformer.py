@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..layers.conv3d import ClipConv3d
 from ..layers.reconstruction import ClipUpsampler, frame_conv
 
 
@@ -47,7 +48,7 @@ class DualRaindropTransformer(nn.Module):
     def init_weights(self):
         """Draws every weight from N(0, 0.02) and sets every bias to zero, as published."""
         for module in self.modules():
-            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, ClipConv3d, nn.Linear)):
                 nn.init.normal_(module.weight, 0.0, 0.02)
                 nn.init.zeros_(module.bias)
 
@@ -82,31 +83,43 @@ class _ClipEncoder(nn.Sequential):
     def __init__(self, in_channels, widths, last_slope):
         super().__init__(
             frame_conv(in_channels, widths[0]), nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv3d(widths[0], widths[1], 3, stride=(1, 2, 2), padding=1), nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv3d(widths[1], widths[2], 3, stride=(1, 2, 2), padding=1), nn.LeakyReLU(last_slope, inplace=True))
+            ClipConv3d(widths[0], widths[1], 3, stride=(1, 2, 2), padding=1), nn.LeakyReLU(0.2, inplace=True),
+            ClipConv3d(widths[1], widths[2], 3, stride=(1, 2, 2), padding=1), nn.LeakyReLU(last_slope, inplace=True))
 
 
 class _SoftPatches(nn.Module):
-    """Overlapping patches to tokens and back (FuseFormer's soft split and soft composition)."""
+    """Overlapping patches to tokens and back (FuseFormer's soft split and soft composition).
+
+    A linear layer over unfolded patches is a strided convolution, and a linear layer whose patches are folded back is
+    a transposed one; run as such, no patch is ever copied out of its frame.
+    """
 
     def __init__(self, channels, embed_dims, patch_size, stride):
         super().__init__()
-        self.geometry = dict(kernel_size=patch_size, stride=stride, padding=patch_size // 2)
+        self.geometry = dict(stride=stride, padding=patch_size // 2)
+        self.patch_shape = (channels, patch_size, patch_size)
         self.to_token = nn.Linear(channels * patch_size**2, embed_dims)
         self.to_patch = nn.Linear(embed_dims, channels * patch_size**2)
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
 
     def split(self, features):
         """Features ``(N, C, T, H, W)`` to tokens ``(N, T * patches per frame, embed_dims)``."""
-        n, _, t = features.shape[:3]
-        patches = F.unfold(features.transpose(1, 2).flatten(0, 1), **self.geometry)
-        return self.to_token(patches.transpose(1, 2)).reshape(n, -1, self.to_token.out_features)
+        weight = self.to_token.weight.view(-1, *self.patch_shape)
+        frames = features.transpose(1, 2).flatten(0, 1)
+        tokens = F.conv2d(frames, weight, self.to_token.bias, **self.geometry)
+        return tokens.flatten(2).transpose(1, 2).reshape(features.shape[0], -1, weight.shape[0])
 
     def compose(self, tokens, num_frames, size):
         """Tokens back to features ``(N, C, T, *size)``; overlapping patches add up."""
         n = tokens.shape[0]
-        patches = self.to_patch(tokens).reshape(n * num_frames, -1, self.to_patch.out_features)
-        features = self.smooth(F.fold(patches.transpose(1, 2), size, **self.geometry))
+        patch, stride, padding = self.patch_shape[-1], self.geometry['stride'], self.geometry['padding']
+        rows, columns = ((side + 2 * padding - patch) // stride + 1 for side in size)
+        grid = tokens.reshape(n * num_frames, rows, columns, -1).permute(0, 3, 1, 2)
+        # The bias belongs to every patch, so it adds up with the overlaps: one more input channel, all ones.
+        grid = F.pad(grid, (0, 0, 0, 0, 0, 1), value=1.0)
+        weight = torch.cat((self.to_patch.weight.t(), self.to_patch.bias[None])).view(-1, *self.patch_shape)
+        beyond = [side + 2 * padding - patch - (count - 1) * stride for side, count in zip(size, (rows, columns))]
+        features = self.smooth(F.conv_transpose2d(grid, weight, output_padding=beyond, **self.geometry))
         return features.unflatten(0, (n, num_frames)).transpose(1, 2)
 
 

@@ -1,0 +1,18 @@
+# VRDS (102 rainy driving videos): clips of 5 frames and crops of 256 to train, whole videos to test.
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler'),
+    dataset=dict(
+        type='VRDS',
+        data_root='data/VRDS',
+        num_frames=5,
+        pipeline=[
+            dict(type='RandomCropClip', size=256),
+            dict(type='LoadFrames'),
+            dict(type='FlipClip', direction='horizontal', prob=0.5),
+            dict(type='FlipClip', direction='vertical', prob=0.5),
+            dict(type='TransposeClip', prob=0.5),
+            dict(type='PackClip'),
+        ]))
