@@ -107,6 +107,7 @@ class VideoSource:
 
     def _note_time(self, frame):
         """Append the frame's time; where the container has none, or time stands still, one frame's time further."""
+        duration = (frame.duration or 0) * self._ticks or self._step
         if frame.pts is None:
             time = self.times[-1] + self._step if self.times else 0
         else:
@@ -115,10 +116,12 @@ class VideoSource:
             nearest = self.times[0] + round((time - self.times[0]) / self._step) * self._step if self.times else time
             if abs(time - nearest) < self._ticks:
                 time = nearest
+            if abs(duration - self._step) < self._ticks:
+                duration = self._step
         if self.times and time <= self.times[-1]:
             time = self.times[-1] + 1
         self.times.append(time)
-        self.durations.append((frame.duration or 0) * self._ticks or self._step)
+        self.durations.append(duration)
 
     @contextmanager
     def _container(self):

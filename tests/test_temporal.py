@@ -1,0 +1,283 @@
+"""Windows, tiles and steps: every frame once, in order, with the weights that the protocol says."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from video_fixtures import Darken, Step
+
+from mmweather.models.temporal import (
+    ClipNetwork,
+    ClipProtocol,
+    RecurrentNetwork,
+    resolve_protocol,
+    restore_clip,
+    restore_frames,
+)
+
+
+class Recorder(ClipNetwork):
+    """Notes what it is shown and answers with the number of the call."""
+
+    def __init__(self, **attributes):
+        super().__init__()
+        self.seen = []
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, clip):
+        self.seen.append(clip.clone())
+        return torch.full_like(clip, float(len(self.seen)))
+
+
+class Convolve(ClipNetwork):
+    """A 3-D convolution that reaches one frame and two pixels, with zeros around the clip."""
+
+    def __init__(self, **attributes):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv3d(3, 3, (3, 5, 5), padding=(1, 2, 2))
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, clip):
+        return self.conv(clip.transpose(1, 2)).transpose(1, 2)
+
+
+def times_of(recorder):
+    """The frame numbers that each call saw, for a clip whose frame t has the value t / 100."""
+    return [[round(100 * float(frame.mean())) for frame in clip[0]] for clip in recorder.seen]
+
+
+def counted_clip(length, size=(4, 4)):
+    return (torch.arange(length) / 100).view(1, -1, 1, 1, 1).expand(1, length, 3, *size)
+
+
+@pytest.mark.parametrize('length', range(1, 14))
+@pytest.mark.parametrize('protocol', [None, 'published', ClipProtocol(4, 0), ClipProtocol(3, 2), ClipProtocol(1)])
+def test_pointwise_network_gives_every_frame_once_and_in_order(length, protocol):
+    clip = torch.rand(2, length, 3, 37, 70)
+    assert torch.allclose(restore_clip(Darken(), clip, protocol), clip / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize('length', range(1, 14))
+def test_recurrent_network_sees_past_and_future_and_repeats_the_last_frame(length):
+    clip = torch.rand(2, length, 3, 11, 9)
+    before = torch.cat([clip[:, :1], clip[:, :-1]], dim=1)
+    after = torch.cat([clip[:, 1:], clip[:, -1:]], dim=1)
+    assert torch.allclose(restore_clip(Step(), clip), (before + clip + after) / 3, atol=1e-6)
+
+
+def test_lookahead_of_two_gets_current_first():
+    class Look(RecurrentNetwork):
+        lookahead = 2
+        seen = []
+
+        def init_state(self, frames):
+            assert frames.shape == (1, 3, 3, 4, 4)
+            return 0
+
+        def step(self, frames, state):
+            self.seen.append([round(100 * float(frame.mean())) for frame in frames[0]])
+            return dict(output=frames[:, 0]), state + 1
+
+    restore_clip(Look(), counted_clip(4))
+    assert Look.seen == [[0, 1, 2], [1, 2, 3], [2, 3, 3], [3, 3, 3]]
+
+
+@pytest.mark.parametrize(('length', 'window', 'overlap', 'expected'), [
+    (7, 5, 4, [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]),
+    (8, 5, 2, [[0, 1, 2, 3, 4], [3, 4, 5, 6, 7]]),
+    (9, 5, 2, [[0, 1, 2, 3, 4], [3, 4, 5, 6, 7], [4, 5, 6, 7, 8]]),
+    (5, 5, 2, [[0, 1, 2, 3, 4]]),
+    (3, 5, 2, [[0, 1, 2]]),
+])
+def test_windows_start_every_stride_and_the_last_is_anchored_at_the_end(length, window, overlap, expected):
+    network = Recorder()
+    restore_clip(network, counted_clip(length), ClipProtocol(window, overlap))
+    assert times_of(network) == expected
+
+
+def test_published_windows_are_averaged_over_all_that_cover_a_frame():
+    # windows 0-2, 1-3, 2-4 answer 1, 2, 3
+    restored = restore_clip(Recorder(), counted_clip(5), ClipProtocol(3, 2, blend='mean'), clamp=False)
+    assert restored[0, :, 0, 0, 0].tolist() == pytest.approx([1, 3 / 2, 2, 5 / 2, 3])
+
+
+def test_crossfaded_windows_fade_linearly_over_their_overlap():
+    # windows 0-4 and 3-7 answer 1 and 2; two shared frames lie a third and two thirds of the way
+    restored = restore_clip(Recorder(), counted_clip(8), ClipProtocol(5, 2), clamp=False)
+    assert restored[0, :, 0, 0, 0].tolist() == pytest.approx([1, 1, 1, 4 / 3, 5 / 3, 2, 2, 2])
+
+
+def test_published_tiles_drop_their_interior_borders_and_average_the_rest():
+    # rows: tiles at 0, 4 and 6 (anchored) of 8 pixels; 2 pixels along interior borders count nothing
+    network = Recorder()
+    protocol = ClipProtocol(1, 0, tile=8, tile_overlap=4, tile_border=2, blend='mean')
+    restored = restore_clip(network, torch.rand(1, 1, 3, 14, 8), protocol, clamp=False)
+    assert len(network.seen) == 3
+    # tile 1 counts in rows 0-5, tile 2 in rows 6-9, tile 3 in rows 8-13
+    expected = [1] * 6 + [2] * 2 + [5 / 2] * 2 + [3] * 4
+    assert restored[0, 0, 0, :, 0].tolist() == pytest.approx(expected)
+    assert torch.equal(restored[..., :1].expand_as(restored), restored)
+
+
+def test_published_tiles_of_vimpnet_lie_every_224_pixels_and_end_at_the_border():
+    network = Recorder(size_divisor=4)
+    frame = torch.arange(1280.).div(2000).expand(1, 1, 3, 256, 1280)
+    restore_clip(network, frame, ClipProtocol(5, 4, 256, 32, 16, 'mean'))
+    starts = [round(2000 * float(clip[0, 0, 0, 0, 0])) for clip in network.seen]
+    assert starts == [0, 224, 448, 672, 896, 1024]
+    assert {tuple(clip.shape[-2:]) for clip in network.seen} == {(256, 256)}
+
+
+def test_crossfaded_tiles_leave_no_step():
+    # tiles at 0, 10 and 20 answer 1, 2 and 3; six shared pixels make seven steps from one to the next
+    protocol = ClipProtocol(1, 0, tile=16, tile_overlap=6)
+    restored = restore_clip(Recorder(), torch.rand(1, 1, 3, 36, 8), protocol, clamp=False)
+    rows = restored[0, 0, 0, :, 0]
+    fade = [index / 7 for index in range(1, 7)]
+    expected = [1] * 10 + [1 + part for part in fade] + [2] * 4 + [2 + part for part in fade] + [3] * 10
+    assert rows.tolist() == pytest.approx(expected)
+
+
+def test_convolution_in_windows_and_tiles_equals_the_direct_run_away_from_their_borders():
+    # tile borders at least as wide as the network's reach, two pixels, keep its zero padding out of the result
+    clip = torch.rand(1, 3, 3, 50, 61)
+    network = Convolve(window=3)
+    direct = restore_clip(network, clip, clamp=False)
+    tiled = restore_clip(network, clip, ClipProtocol(3, 0, tile=24, tile_overlap=8, tile_border=4, blend='mean'),
+                         clamp=False)
+    faded = restore_clip(network, clip, ClipProtocol(3, 0, tile=24, tile_overlap=8, tile_border=2), clamp=False)
+    assert torch.allclose(tiled, direct, atol=1e-5)
+    assert torch.allclose(faded, direct, atol=1e-5)
+
+
+@pytest.mark.parametrize('network', [Darken(), Convolve(window=4, window_overlap=1, size_divisor=8, tile=16,
+                                                        tile_overlap=6), Step()])
+@pytest.mark.parametrize('protocol', [None, ClipProtocol(3, 1, tile=32, tile_overlap=8)])
+def test_restore_frames_gives_the_numbers_of_restore_clip(network, protocol):
+    clip = torch.rand(1, 9, 3, 21, 50)
+    streamed = torch.stack(list(restore_frames(network, iter(clip[0]), protocol)))
+    assert torch.equal(streamed, restore_clip(network, clip, protocol)[0])
+
+
+def test_uint8_frames_are_scaled():
+    frames = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    restored = list(restore_frames(Darken(), frames))
+    assert torch.allclose(torch.stack(restored), frames / 510, atol=1e-6)
+    assert restored[0].dtype == torch.float32
+
+
+def test_stereo_passes_through_clip_and_recurrent_networks():
+    clip = torch.rand(1, 4, 2, 3, 21, 40)
+    assert torch.allclose(restore_clip(Darken(), clip), clip / 2, atol=1e-6)
+    tiled = ClipProtocol(tile=16, tile_overlap=4)
+    assert torch.allclose(restore_clip(Step(), clip, tiled), restore_clip(Step(), clip), atol=1e-6)
+
+
+def test_every_tile_of_a_recurrent_network_has_a_state_of_its_own():
+    class Counter(RecurrentNetwork):
+        def init_state(self, frames):
+            return frames[:, 0]
+
+        def step(self, frames, state):
+            return state, state
+
+    clip = torch.rand(1, 3, 3, 20, 20)
+    restored = restore_clip(Counter(), clip, ClipProtocol(tile=8, tile_overlap=2))
+    assert torch.allclose(restored, clip[:, :1].expand_as(clip), atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 5), (13, 16), (33, 17)])
+def test_padding_reflects_as_numpy_does_even_where_it_exceeds_the_frame(size):
+    network = Recorder(size_divisor=8, min_size=20)
+    clip = torch.rand(1, 1, 3, *size)
+    assert restore_clip(network, clip).shape == clip.shape
+    padded = [math.ceil(max(length, 20) / 8) * 8 for length in size]
+    expected = np.pad(clip[0, 0].numpy(), [(0, 0), *((0, to - length) for length, to in zip(size, padded))],
+                      mode='reflect')
+    assert np.array_equal(network.seen[0][0, 0].numpy(), expected)
+
+
+def test_result_is_clamped_unless_it_should_not_be():
+    clip = torch.rand(1, 2, 3, 4, 4)
+    assert restore_clip(Recorder(), clip).max() == 1
+    assert restore_clip(Recorder(), clip, clamp=False).max() == 2
+
+
+def test_streaming_reads_no_further_than_the_next_window_needs():
+    read = []
+
+    def frames():
+        for index in range(100):
+            read.append(index)
+            yield torch.zeros(3, 8, 8)
+
+    restored = restore_frames(Darken(), frames())
+    for index in range(20):
+        next(restored)
+        assert len(read) <= index + Darken.window + (Darken.window - Darken.window_overlap)
+    restored.close()
+
+
+def test_network_runs_in_evaluation_mode_and_without_gradients_and_gets_its_mode_back():
+    class Check(ClipNetwork):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, clip):
+            assert not self.training and not torch.is_grad_enabled()
+            return clip * self.scale
+
+    network = Check().train()
+    restored = list(restore_frames(network, torch.rand(2, 3, 4, 4)))
+    assert network.training and not restored[0].requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_autocast_computes_in_the_type_asked_for():
+    network = Convolve()
+    clip = torch.rand(1, 1, 3, 16, 16)
+    half, full = (restore_clip(network, clip, dtype=dtype, clamp=False) for dtype in (torch.bfloat16, None))
+    assert half.dtype == torch.float32
+    assert 0 < (half - full).abs().max() < 0.02
+    assert torch.equal(half, half.bfloat16().float())
+
+
+def test_no_frames_give_no_frames():
+    assert list(restore_frames(Darken(), iter(()))) == []
+    assert list(restore_frames(Step(), iter(()))) == []
+
+
+@pytest.mark.parametrize(('shapes', 'named'), [
+    ([(3, 8, 8), (3, 8, 9)], 'frame 1'), ([(1, 8, 8)], 'frame 0'), ([(8, 8)], 'frame 0'), ([(3, 0, 8)], 'frame 0')])
+def test_frames_of_another_shape_are_refused_by_number(shapes, named):
+    with pytest.raises(ValueError, match=named):
+        list(restore_frames(Darken(), (torch.zeros(shape) for shape in shapes)))
+
+
+@pytest.mark.parametrize('shape', [(3, 8, 8), (1, 0, 3, 8, 8)])
+def test_clips_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r'\(N, T, 3, H, W\)'):
+        restore_clip(Darken(), torch.zeros(shape))
+
+
+@pytest.mark.parametrize('arguments', [
+    dict(window=0), dict(window=3, window_overlap=3), dict(tile=16, tile_overlap=16),
+    dict(tile=16, tile_overlap=6, tile_border=4), dict(blend='max')])
+def test_protocols_that_do_not_cover_are_refused(arguments):
+    with pytest.raises(ValueError, match=r'overlap|blend'):
+        ClipProtocol(**arguments)
+
+
+def test_resolving_names_what_is_known():
+    with pytest.raises(KeyError, match='published'):
+        resolve_protocol(Darken(), 'publisched')
+    with pytest.raises(ValueError, match='multiple of 4 and at least 32'):
+        resolve_protocol(Darken(), ClipProtocol(tile=30))
+    with pytest.raises(TypeError, match='Identity'):
+        resolve_protocol(nn.Identity())
+    assert resolve_protocol(Darken()) == ClipProtocol(5, 2, 64, 16)
