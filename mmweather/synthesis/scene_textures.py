@@ -17,7 +17,7 @@ def _finish(canvas):
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def _color(rng, hue=None, saturation=(0.1, 0.6), value=(0.25, 0.9)):
+def random_color(rng, hue=None, saturation=(0.1, 0.6), value=(0.25, 0.9)):
     """A random colour, float RGB in [0, 255]; ``hue`` in degrees with its spread, or None for any."""
     degrees = rng.uniform(0, 360) if hue is None else rng.normal(*hue) % 360
     hsv = np.float32([[[degrees, rng.uniform(*saturation), rng.uniform(*value)]]])
@@ -65,13 +65,13 @@ def asphalt(shape, rng, value=None):
         x, y = int(rng.uniform(0.1, 0.6) * width), int(rng.uniform(0.1, 0.6) * height)
         patch = canvas[y:y + int(0.3 * height), x:x + int(rng.uniform(0.1, 0.35) * width)]
         patch *= rng.uniform(0.7, 0.9)
-    return canvas
+    return _finish(canvas)
 
 
 def road(shape, rng, lanes=2):
     """A road with lane marks along the vertical axis; the texture's height is one dash and its gap."""
     height, width = shape
-    canvas = asphalt(shape, rng)
+    canvas = asphalt(shape, rng).astype(np.float32)
     paint = np.zeros(shape, np.float32)
     mark = max(2, round(0.018 * width))
     edge = round(0.03 * width)
@@ -103,7 +103,7 @@ def paving(shape, rng, tiles=(8, 8)):
     stones = np.repeat(stones.reshape(rows, columns, 2)[..., :1], 2, axis=2).reshape(rows, 2 * columns)
     stones[1::2] = np.roll(stones[1::2], 1, axis=1)
     canvas = cv2.resize(stones.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
-    canvas = canvas[..., None] + _color(rng, (35, 15), (0.02, 0.2), (0.45, 0.7))
+    canvas = canvas[..., None] + random_color(rng, (35, 15), (0.02, 0.2), (0.45, 0.7))
     joint = (0.55 * float(canvas.mean()),) * 3
     thickness = max(1, height // 200)
     for row in range(rows):
@@ -118,13 +118,13 @@ def paving(shape, rng, tiles=(8, 8)):
 def grass(shape, rng):
     """A lawn with clumps, bare patches, fallen leaves and flowers."""
     height, width = shape
-    green, dry = _color(rng, (95, 12), (0.35, 0.6), (0.3, 0.5)), _color(rng, (48, 8), (0.25, 0.45), (0.4, 0.6))
+    green, dry = random_color(rng, (95, 12), (0.35, 0.6), (0.3, 0.5)), random_color(rng, (48, 8), (0.25, 0.45), (0.4, 0.6))
     blend = np.clip(0.25 + 0.2 * fractal_noise(shape, rng, 2.2, low=2), 0, 1)[..., None]
     canvas = green + blend * (dry - green)
     blades = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), sigmaX=0.6, sigmaY=2.0)
     canvas = canvas * (1 + 0.45 * blades[..., None]) + _grain(shape, rng, 7, 1.0)
     canvas = np.ascontiguousarray(canvas.astype(np.float32))
-    for color, count in ((_color(rng, (35, 12), (0.5, 0.8), (0.4, 0.8)), 120), (_color(rng, None, (0.1, 0.7), (0.8, 1)), 60)):
+    for color, count in ((random_color(rng, (35, 12), (0.5, 0.8), (0.4, 0.8)), 120), (random_color(rng, None, (0.1, 0.7), (0.8, 1)), 60)):
         for x, y, radius in zip(rng.uniform(0, width, count), rng.uniform(0, height, count), rng.uniform(1, 3, count),
                                 strict=True):
             cv2.circle(canvas, (int(x), int(y)), int(radius), tuple(float(v) for v in color * rng.uniform(0.7, 1.1)), -1,
@@ -136,7 +136,7 @@ def _masonry(shape, rng):
     """Plaster, brick or panels."""
     height, width = shape
     kind = rng.integers(3)
-    color = _color(rng, (25, 20), (0.08, 0.55), (0.4, 0.9))
+    color = random_color(rng, (25, 20), (0.08, 0.55), (0.4, 0.9))
     canvas = np.broadcast_to(color, (*shape, 3)) + _grain(shape, rng, 7, 2.2) + _grain(shape, rng, 4, 0.6)
     canvas = np.ascontiguousarray(canvas.astype(np.float32))
     if kind == 0:
@@ -163,7 +163,7 @@ def facade(shape, rng, floors, columns, dusk=False):
     height, width = shape
     canvas, color = _masonry(shape, rng)
     trim = tuple(float(v) for v in np.clip(color * rng.choice([0.6, 1.35]), 0, 250))
-    glass = _color(rng, (210, 20), (0.1, 0.4), (0.12, 0.4))
+    glass = random_color(rng, (210, 20), (0.1, 0.4), (0.12, 0.4))
     floor_height = height / (floors + 0.3)
     cell = width / columns
     window_width, window_height = cell * rng.uniform(0.4, 0.75), floor_height * rng.uniform(0.5, 0.7)
@@ -186,7 +186,7 @@ def facade(shape, rng, floors, columns, dusk=False):
     if rng.uniform() < 0.75:
         top = 0.3 * floor_height + (floors - 1) * floor_height
         sign = (rng.uniform(0.02, 0.3) * width, top + 0.02 * floor_height, rng.uniform(0.4, 0.65) * width, 0.21 * floor_height)
-        board = _color(rng, None, (0.2, 0.9), (0.2, 0.95))
+        board = random_color(rng, None, (0.2, 0.9), (0.2, 0.95))
         x, y, w, h = (int(v) for v in sign)
         cv2.rectangle(canvas, (x, y), (x + w, y + h), tuple(float(v) for v in board), -1)
         _text(canvas, rng, sign, (250, 248, 235) if board.mean() < 140 else (20, 20, 30))
@@ -211,7 +211,7 @@ def _window(canvas, rng, box, glass, trim, bars, dusk):
         points = np.int32([[x0, y0], [x0 + cut, y0], [x0, y0 + int((y1 - y0) * rng.uniform(0.3, 1.0))]])
         cv2.fillPoly(canvas, [points], tuple(float(v) for v in pane * 1.2 + 38), cv2.LINE_AA)
     if rng.uniform() < 0.35:  # a blind or a curtain
-        blind = _color(rng, None, (0.0, 0.4), (0.5, 0.95))
+        blind = random_color(rng, None, (0.0, 0.4), (0.5, 0.95))
         canvas[y0:y0 + int((y1 - y0) * rng.uniform(0.15, 0.7)), x0:x1] = blind
     for bar in range(bars):
         x = x0 + (bar + 1) * (x1 - x0) // (bars + 1)
@@ -226,7 +226,7 @@ def tree(shape, rng, trunk=0.35):
     height, width = shape
     color = np.zeros((height, width, 3), np.float32)
     alpha = np.zeros((height, width), np.float32)
-    bark = _color(rng, (28, 8), (0.2, 0.45), (0.2, 0.4))
+    bark = random_color(rng, (28, 8), (0.2, 0.45), (0.2, 0.4))
     crown = (width / 2, height * (1 - trunk) / 2)
     ends = [(crown[0] + rng.normal(0, 0.16) * width, crown[1] * rng.uniform(0.5, 1.4)) for _ in range(6)]
     root, fork = (int(width / 2 + rng.normal(0, 0.02) * width), height), (width // 2, int(height * (1 - 0.7 * trunk)))
@@ -235,9 +235,9 @@ def tree(shape, rng, trunk=0.35):
         cv2.line(alpha, start, stop, 1.0, max(1, thickness), cv2.LINE_AA)
         cv2.line(color, start, stop, tuple(float(v) for v in bark), max(1, thickness) + 2, cv2.LINE_AA)
     color[alpha > 0] *= 1 + 0.25 * fractal_noise(shape, rng, 1.0)[alpha > 0][:, None]
-    leaf = _color(rng, (90, 22), (0.3, 0.65), (0.3, 0.55))
+    leaf = random_color(rng, (90, 22), (0.3, 0.65), (0.3, 0.55))
     if rng.uniform() < 0.2:
-        leaf = _color(rng, (35, 12), (0.5, 0.8), (0.5, 0.75))
+        leaf = random_color(rng, (35, 12), (0.5, 0.8), (0.5, 0.75))
     count = 420
     angle, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count))
     lumps = 1 + 0.18 * np.cos(3 * angle + rng.uniform(0, 6)) + 0.1 * np.cos(7 * angle + rng.uniform(0, 6))
@@ -293,7 +293,7 @@ def person(shape, rng):
         cv2.fillConvexPoly(alpha, polygon, 1.0, cv2.LINE_AA)
 
     skin = np.float32([[236, 188, 160], [198, 140, 104], [122, 80, 56]])[rng.integers(3)] * rng.uniform(0.9, 1.0)
-    coat, legs, shoes = _color(rng, None, (0.1, 0.85), (0.2, 0.95)), _color(rng, (220, 40), (0.1, 0.5), (0.12, 0.5)), (35, 30, 28)
+    coat, legs, shoes = random_color(rng, None, (0.1, 0.85), (0.2, 0.95)), random_color(rng, (220, 40), (0.1, 0.5), (0.12, 0.5)), (35, 30, 28)
     stride = rng.uniform(0.02, 0.12)
     for side in (-1, 1):
         hip, foot = 0.5 + 0.07 * side, 0.5 + (0.07 + stride) * side
@@ -309,11 +309,11 @@ def person(shape, rng):
     for target, paint in ((color, tuple(float(v) for v in skin)), (alpha, 1.0)):
         cv2.ellipse(target, (width // 2, int(0.085 * height)), (int(0.14 * width), int(0.07 * height)), 0, 0, 360, paint, -1,
                     cv2.LINE_AA)
-    hair = _color(rng, (30, 15), (0.2, 0.6), (0.1, 0.5))
+    hair = random_color(rng, (30, 15), (0.2, 0.6), (0.1, 0.5))
     cv2.ellipse(color, (width // 2, int(0.07 * height)), (int(0.15 * width), int(0.06 * height)), 0, 180, 360,
                 tuple(float(v) for v in hair), -1, cv2.LINE_AA)
     if rng.uniform() < 0.5:  # stripes or a bag
-        part([(0.34, 0.3), (0.66, 0.3), (0.66, 0.36), (0.34, 0.36)], _color(rng, None, (0.2, 0.9), (0.3, 1.0)))
+        part([(0.34, 0.3), (0.66, 0.3), (0.66, 0.36), (0.34, 0.36)], random_color(rng, None, (0.2, 0.9), (0.3, 1.0)))
     folds = 1 + 0.12 * fractal_noise(shape, rng, 2.0)[..., None]
     across = 1.12 - 0.3 * np.abs(np.linspace(-0.8, 1.2, width, dtype=np.float32))[None, :, None]
     return np.dstack([_finish(color * folds * across), _finish(alpha * 255)])
@@ -346,12 +346,12 @@ def sign(shape, rng):
 def billboard(shape, rng):
     """An advertising wall: gradient, shapes, words."""
     height, width = shape
-    first, second = _color(rng, None, (0.2, 0.9), (0.3, 0.95)), _color(rng, None, (0.2, 0.9), (0.3, 0.95))
+    first, second = random_color(rng, None, (0.2, 0.9), (0.3, 0.95)), random_color(rng, None, (0.2, 0.9), (0.3, 0.95))
     ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
     canvas = np.ascontiguousarray(np.broadcast_to(first + ramp * (second - first), (height, width, 3)).astype(np.float32))
     for _ in range(5):
         cv2.circle(canvas, (int(rng.uniform(0, width)), int(rng.uniform(0, height))), int(rng.uniform(0.1, 0.4) * height),
-                   tuple(float(v) for v in _color(rng, None, (0.2, 0.9), (0.3, 1))), -1, cv2.LINE_AA)
+                   tuple(float(v) for v in random_color(rng, None, (0.2, 0.9), (0.3, 1))), -1, cv2.LINE_AA)
     for row in range(2):
         _text(canvas, rng, (0.05 * width, (0.08 + 0.45 * row) * height, 0.9 * width, 0.38 * height),
               (250, 250, 245) if canvas.mean() < 140 else (15, 15, 40))
@@ -363,7 +363,7 @@ def fence(shape, rng):
     """A railing or a mesh that tiles sideways; RGBA."""
     height, width = shape
     canvas = np.zeros((height, width, 4), np.float32)
-    paint = (*(float(v) for v in _color(rng, (110, 60), (0.05, 0.4), (0.2, 0.6))), 255.0)
+    paint = (*(float(v) for v in random_color(rng, (110, 60), (0.05, 0.4), (0.2, 0.6))), 255.0)
     if rng.uniform() < 0.5:
         for x in range(0, width, width // 16):
             cv2.line(canvas, (x, int(0.06 * height)), (x, height), paint, max(2, width // 110))
@@ -383,7 +383,7 @@ def fence(shape, rng):
 def metal(shape, rng, value=None):
     """A painted or galvanised post."""
     height, width = shape
-    color = _color(rng, (200, 60), (0.02, 0.25), (0.25, 0.6)) if value is None else np.float32([value] * 3)
+    color = random_color(rng, (200, 60), (0.02, 0.25), (0.25, 0.6)) if value is None else np.float32([value] * 3)
     across = 0.6 + 0.55 * np.sin(np.linspace(0.4, 2.9, width, dtype=np.float32))[None, :, None]
     return _finish(color * across + _grain((height, width), rng, 8, 1.5))
 
@@ -469,11 +469,11 @@ def sky(shape, rng, dusk):
     """A panorama from the zenith to below the horizon that tiles sideways: gradient, sun glow, clouds."""
     height, width = shape
     if dusk:
-        zenith, horizon = _color(rng, (228, 8), (0.35, 0.6), (0.3, 0.5)), _color(rng, (22, 10), (0.3, 0.65), (0.7, 0.95))
-        cloud = _color(rng, (15, 15), (0.15, 0.4), (0.45, 0.8))
+        zenith, horizon = random_color(rng, (228, 8), (0.35, 0.6), (0.3, 0.5)), random_color(rng, (22, 10), (0.3, 0.65), (0.7, 0.95))
+        cloud = random_color(rng, (15, 15), (0.15, 0.4), (0.45, 0.8))
     else:
-        zenith, horizon = _color(rng, (212, 6), (0.25, 0.65), (0.6, 0.85)), _color(rng, (210, 12), (0.03, 0.15), (0.85, 0.97))
-        cloud = _color(rng, (215, 20), (0.0, 0.06), (0.82, 1.0))
+        zenith, horizon = random_color(rng, (212, 6), (0.25, 0.65), (0.6, 0.85)), random_color(rng, (210, 12), (0.03, 0.15), (0.85, 0.97))
+        cloud = random_color(rng, (215, 20), (0.0, 0.06), (0.82, 1.0))
     ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]**0.8
     canvas = zenith + ramp * (horizon - zenith)
     # clouds are seen ever flatter towards the horizon
