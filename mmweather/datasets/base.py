@@ -17,7 +17,7 @@ from mmweather.registry import TRANSFORMS
 
 from .frames import image_size, list_frames, natural_key
 
-__all__ = ['Layout', 'PairedClipDataset']
+__all__ = ['ClipDataset', 'Layout', 'PairedClipDataset']
 
 # a draw of the sampler: index of the sample, number of the draw since training began
 Draw = tuple[int, int]
@@ -60,18 +60,81 @@ class FrameFolder:
         return None
 
 
-class PairedClipDataset(BaseDataset):
+class ClipDataset(BaseDataset):
+    """What datasets from disk and synthesised ones share: reproducible draws, and a pipeline of our transforms.
+
+    Randomness never touches the global states. A sampler that yields ``(index, draw)`` pairs, with ``draw`` counting up
+    over the whole training, makes every sample reproducible: all random decisions of the sample come from
+    ``numpy.random.default_rng([seed, draw])``, which the transforms find as ``results['rng']``, so a resumed run sees
+    what the uninterrupted run would have seen. With a plain integer index the draw is taken from PyTorch's generator,
+    which the data loader seeds per worker and epoch. In testing it is the index itself.
+
+    Subclasses implement ``load_data_list`` and :meth:`draw_sample`.
+
+    Args:
+        pipeline (Sequence[dict | Callable]): The transforms. Defaults to ().
+        test_mode (bool): No randomness but what the seed and the index decide. Defaults to False.
+        seed (int): Seed of all random decisions. Defaults to 0.
+        **kwargs: See MMEngine's ``BaseDataset``.
+    """
+
+    def __init__(self,
+                 pipeline: Sequence[dict | Callable] = (),
+                 test_mode: bool = False,
+                 seed: int = 0,
+                 **kwargs) -> None:
+        self.seed = seed
+        # through our own node: MMEngine's Compose looks in the root registry when no default scope is set
+        pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        super().__init__(pipeline=pipeline, test_mode=test_mode, data_prefix=dict(), **kwargs)
+
+    def draw_sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Make the sample that enters the pipeline.
+
+        Args:
+            index (int): Index below ``len(self)``.
+            rng (np.random.Generator): The sample's own source of randomness.
+
+        Returns:
+            dict: The sample; ``rng`` is added by the caller.
+        """
+        raise NotImplementedError(f'{type(self).__name__} has no draw_sample method')
+
+    def __getitem__(self, idx: int | Draw) -> Any:
+        """Get one sample, through the pipeline.
+
+        Unlike MMEngine's base this never replaces a sample that cannot be read by another one: the fault is raised.
+
+        Args:
+            idx (int | tuple[int, int]): The index, or ``(index, draw)``.
+
+        Returns:
+            dict: The sample.
+        """
+        if not self._fully_initialized:
+            self.full_init()
+        return self.prepare_data(idx)
+
+    def prepare_data(self, idx: int | Draw) -> Any:
+        """Draw one sample and send it through the pipeline; see :meth:`__getitem__`."""
+        if isinstance(idx, (tuple, list)):
+            index, draw = (int(number) for number in idx)
+        else:
+            index = int(idx)
+            draw = index if self.test_mode else torch.randint(2**62, ()).item()
+        if not 0 <= index < len(self):
+            # iterating over the dataset ends by this
+            raise IndexError(f'index {index} is outside a dataset of {len(self)} samples')
+        rng = np.random.default_rng([self.seed, draw])
+        return self.pipeline({**self.draw_sample(index, rng), 'rng': rng})
+
+
+class PairedClipDataset(ClipDataset):
     """Clips of consecutive frames from paired folders.
 
     In training (``test_mode=False``) a sample is one video of the split, from which ``num_frames`` frames are taken at
     a random start. In testing a sample is a whole video, or with ``num_frames`` one of the windows that cover it
     without overlap (the last one may be shorter), so that every frame is scored once.
-
-    Randomness never touches the global states. A sampler that yields ``(index, draw)`` pairs, with ``draw`` counting up
-    over the whole training, makes every sample reproducible: all random decisions of the sample come from
-    ``numpy.random.default_rng([seed, draw])``, so a resumed run sees what the uninterrupted run would have seen. With a
-    plain integer index the draw is taken from PyTorch's generator, which the data loader seeds per worker and epoch.
-    In testing it is the index itself.
 
     The samples that reach the pipeline are dicts: ``sources`` (for each key the path, the gray flag and the frames to
     read), ``video``, ``names``, ``key``, ``ori_shape`` and ``rng``.
@@ -130,19 +193,15 @@ class PairedClipDataset(BaseDataset):
         self.interval = interval
         self.times = times
         self.keys = keys
-        self.seed = seed
         self.folders = {key: folder if '{video}' in folder else f'{folder}/{{video}}'
                         for key, folder in (data_prefix or {}).items()}
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
-            data_prefix=dict(),
-            # through our own node: MMEngine's Compose looks in the root registry when no default scope is set
-            pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
+            pipeline=pipeline,
             test_mode=test_mode,
+            seed=seed,
             lazy_init=lazy_init)
-
-    # ------------------------------------------------------------------------------------------------ scanning
 
     def load_data_list(self) -> list[dict]:
         """Scan the folders.
@@ -293,8 +352,6 @@ class PairedClipDataset(BaseDataset):
         return [(start + phase, min(start + step, length))
                 for start in range(0, length, step) for phase in range(min(self.interval, length - start))]
 
-    # ------------------------------------------------------------------------------------------------ samples
-
     def __len__(self) -> int:
         """int: Samples per epoch, the repetitions included."""
         return super().__len__() * self.times
@@ -310,28 +367,8 @@ class PairedClipDataset(BaseDataset):
         """
         return super().get_data_info(idx % (len(self) // self.times))
 
-    def __getitem__(self, idx: int | Draw) -> Any:
-        """Get one sample, through the pipeline.
-
-        Unlike MMEngine's base this never replaces a sample that cannot be read by another one: the fault is raised.
-
-        Args:
-            idx (int | tuple[int, int]): The index, or ``(index, draw)``.
-
-        Returns:
-            dict: The sample.
-        """
-        if not self._fully_initialized:
-            self.full_init()
-        return self.prepare_data(idx)
-
-    def prepare_data(self, idx: int | Draw) -> Any:
-        """Choose the frames of a sample and send them through the pipeline."""
-        index, draw = self.split_draw(idx)
-        if not 0 <= index < len(self):
-            # iterating over the dataset ends by this
-            raise IndexError(f'index {index} is outside a dataset of {len(self)} samples')
-        rng = np.random.default_rng([self.seed, draw])
+    def draw_sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Choose the frames of a sample; see :meth:`ClipDataset.draw_sample`."""
         info = self.get_data_info(index)
         video = info['video']
         if self.test_mode:
@@ -341,24 +378,19 @@ class PairedClipDataset(BaseDataset):
             start = int(rng.integers(len(info['frame_names']['lq']) - span + 1))
             indices = range(start, start + span, self.interval)
         sources = {
-            key: dict(path=path, names=[info['frame_names'][key][i] for i in indices], indices=indices,
-                      gray=key in self.GRAY_KEYS)
+            key: dict(
+                path=path,
+                names=[info['frame_names'][key][i] for i in indices],
+                indices=indices,
+                gray=key in self.GRAY_KEYS)
             for key, path in info['folders'].items()}
         names = sources['lq']['names']
-        return self.pipeline(dict(
+        return dict(
             key=f'{video}/{self.frame_id("lq", names[0])}',
             video=video,
             names=names,
             ori_shape=self.frame_size(sources['lq']),
-            sources=sources,
-            rng=rng))
-
-    def split_draw(self, idx: int | Draw) -> Draw:
-        """Tell the index from the number of the draw; see the class."""
-        if isinstance(idx, (tuple, list)):
-            return int(idx[0]), int(idx[1])
-        draw = idx if self.test_mode else torch.randint(2**62, ()).item()
-        return int(idx), int(draw)
+            sources=sources)
 
     @staticmethod
     def frame_size(source: dict) -> tuple[int, int]:

@@ -63,13 +63,16 @@ class FlipClip(ClipTransform):
     views of stereo clips.
 
     Args:
-        horizontal (float): Probability of the left-right flip. Defaults to 0.5.
-        vertical (float): Probability of the top-bottom flip. Defaults to 0.5.
+        prob (float): Probability of the flip. Defaults to 0.5.
+        direction (str): ``'horizontal'`` exchanges left and right, ``'vertical'`` top and bottom. Defaults to
+            'horizontal'.
     """
 
-    def __init__(self, horizontal: float = 0.5, vertical: float = 0.5) -> None:
-        self.horizontal = horizontal
-        self.vertical = vertical
+    def __init__(self, prob: float = 0.5, direction: str = 'horizontal') -> None:
+        if direction not in ('horizontal', 'vertical'):
+            raise ValueError(f"direction must be 'horizontal' or 'vertical', got {direction!r}")
+        self.prob = prob
+        self.direction = direction
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Flip.
@@ -78,14 +81,12 @@ class FlipClip(ClipTransform):
             results (dict): The sample.
 
         Returns:
-            dict: The flipped sample.
+            dict: The sample, flipped or not.
         """
-        left_right, top_bottom = results['rng'].random(2) < (self.horizontal, self.vertical)
-        for key, clip in clip_items(results):
-            axes = ((WIDTH,) if left_right else ()) + ((HEIGHT,) if top_bottom else ())
-            if left_right and clip.ndim == 5:
-                axes += (VIEW,)
-            results[key] = np.flip(clip, axes)
+        if results['rng'].random() < self.prob:
+            for key, clip in clip_items(results):
+                axes = (HEIGHT,) if self.direction == 'vertical' else (WIDTH, VIEW) if clip.ndim == 5 else (WIDTH,)
+                results[key] = np.flip(clip, axes)
         return results
 
 
