@@ -1,5 +1,4 @@
 """Weights in: published layouts recognised and renamed, keys reported, nothing unpickled."""
-import pickle
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,13 +102,9 @@ def read_state_dict(path):
         except SafetensorError as error:
             raise UserError(f'{path}: not a readable safetensors file ({error}); copy or download it again') from error
     else:
-        try:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise UserError(f'{path}: holds more than weights, or is no PyTorch checkpoint, and files are never '
-                            'unpickled; save its state_dict alone with torch.save or as safetensors') from error
-        except (RuntimeError, EOFError, OSError, ValueError) as error:
-            raise UserError(f'{path}: not a readable PyTorch checkpoint; copy or download it again') from error
+        from mmweather.weights_only import weights_only
+        with weights_only(path):
+            content = torch.load(path, map_location='cpu')
     return unwrap_state_dict(content, path)
 
 
