@@ -1,54 +1,71 @@
-"""Rainy clips made while training reads them: endless variety, nothing to download."""
+"""Rainy clips made while training reads them: endless variety, nothing to download.
+
+The clean side is a fixed set of clips, procedural scenes and whatever videos are named, kept as uint8 arrays that all
+workers and processes map into memory; the rain is drawn anew for every sample.
+"""
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
-from torch.utils.data import Dataset
+from mmengine.logging import print_log
 
+from mmweather import synthesis
 from mmweather.errors import UserError
-from mmweather.registry import DATASETS, TRANSFORMS
+from mmweather.registry import DATASETS
 from mmweather.synthesis.rain import default_focal
 from mmweather.synthesis.rainy import RainOn, random_rain
-from mmweather.synthesis.scenes import render_scene
+from mmweather.synthesis.scenes import scene_stream
+
+from .base import ClipDataset
+from .frames import list_frames, read_frame
 
 __all__ = ['SyntheticRain']
 
 
 @DATASETS.register_module()
-class SyntheticRain(Dataset):
+class SyntheticRain(ClipDataset):
     """Rain streaks and raindrops synthesised on procedural scenes and on clean videos of the user.
 
     Samples have the keys of VRDS (``lq, gt, drop, mask, streak``) and go through the same transforms. Everything about
-    a sample follows from ``seed`` and the number of its draw (see :class:`PairedClipDataset`), so a resumed training
-    sees what an uninterrupted one would have seen. Rain falls after the clean crop was flipped and toned: it always
-    comes from above.
+    a sample follows from ``seed`` and the number of its draw (see :class:`ClipDataset`), so a resumed training sees
+    what an uninterrupted one would have seen. Rain falls after the clean crop was flipped and toned: it always comes from
+    above, unless a later transform turns it.
+
+    With ``test_mode=True`` there is one sample per source instead: its first ``num_frames`` whole frames under the
+    synthesis' default rain, which ``seed`` and the index decide.
 
     Args:
-        videos (Sequence[str]): Clean video files. Defaults to (): scenes alone.
+        videos (Sequence[str]): Clean video files, or folders of frames. Defaults to (): scenes alone.
         scenes (int): Number of procedural scenes, drives and walks in turn. Defaults to 16.
         scene_frames (int): Frames per scene. Defaults to 12.
         scene_size (tuple[int, int]): Height and width of a scene. Defaults to (240, 432).
         scene_share (float): Share of the samples that come from scenes when there are videos too. Defaults to 0.35.
         heights (Sequence[int]): Heights to which the videos are scaled, their aspect kept. Defaults to (240, 360).
+        max_frames (int): How many frames of a video are used, from its beginning. Defaults to 300.
         num_frames (int): Frames per clip. Defaults to 5.
-        crop_size (int): Side of the square crops. Defaults to 128.
+        crop_size (int): Side of the square crops in training. Defaults to 128.
         clean_share (float): Share of samples without any rain, so that a network learns to leave clean frames alone.
             Defaults to 0.08.
         default_share (float): Share of samples with the synthesis' default rain at a strength of 0.5 to 1.4; the rest
             is varied in every respect (:func:`random_rain`). Defaults to 0.4.
         augment (bool): Flip, tone and mirror time of the clean clips. Defaults to True.
-        length (int): What ``len()`` says; a pass means nothing here. Defaults to 1000.
+        length (int): What ``len()`` says in training; a pass means nothing here. Defaults to 1000.
         pipeline (Sequence[dict | Callable]): Transforms. Defaults to ().
+        test_mode (bool): See above. Defaults to False.
         seed (int): Seed. Defaults to 0.
-        cache_dir (str, optional): Where rendered scenes and scaled videos are kept as memory-mapped arrays. Defaults to
-            None: a folder in the system's temporary directory.
+        cache_dir (str, optional): Where rendered scenes and scaled videos are kept as memory-mapped arrays; they are
+            made anew when a video, an argument or the code of the scenes changes. Defaults to None:
+            ``$MMWEATHER_CACHE``, or ``~/.cache/mmweather``.
+        lazy_init (bool): Prepare the sources at the first use only. Defaults to False.
 
     Raises:
-        UserError: If a video cannot be read or is shorter than a clip.
+        UserError: If a video cannot be read, or if a source is shorter than a clip or smaller than a crop.
     """
 
     METAINFO = dict(dataset_name='SyntheticRain')
@@ -60,6 +77,7 @@ class SyntheticRain(Dataset):
                  scene_size: tuple[int, int] = (240, 432),
                  scene_share: float = 0.35,
                  heights: Sequence[int] = (240, 360),
+                 max_frames: int = 300,
                  num_frames: int = 5,
                  crop_size: int = 128,
                  clean_share: float = 0.08,
@@ -67,60 +85,90 @@ class SyntheticRain(Dataset):
                  augment: bool = True,
                  length: int = 1000,
                  pipeline: Sequence[dict | Callable] = (),
+                 test_mode: bool = False,
                  seed: int = 0,
-                 cache_dir: str | None = None) -> None:
+                 cache_dir: str | None = None,
+                 lazy_init: bool = False) -> None:
         if not videos and not scenes:
             raise ValueError('videos, scenes: expected at least one clean video or one scene')
+        self.videos = [Path(video) for video in videos]
+        self.scenes = scenes
+        self.scene_frames = scene_frames
+        self.scene_size = tuple(scene_size)
+        self.scene_share = (scene_share if videos else 1.0) if scenes else 0.0
+        self.heights = heights
+        self.max_frames = max_frames
         self.num_frames = num_frames
         self.crop_size = crop_size
         self.clean_share = clean_share
         self.default_share = default_share
         self.augment = augment
         self.length = length
-        self.seed = seed
-        self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
-        self.metainfo = dict(self.METAINFO)
-        self._cache = Path(cache_dir) if cache_dir else Path(tempfile.gettempdir()) / 'mmweather_synthetic'
-        self._scenes = [self._scene(index, scene_frames, tuple(scene_size)) for index in range(scenes)]
-        self._videos = [self._video(Path(video), height) for video in videos for height in heights]
-        self.scene_share = (scene_share if videos else 1.0) if scenes else 0.0
+        self.cache_dir = Path(cache_dir or os.environ.get('MMWEATHER_CACHE') or '~/.cache/mmweather').expanduser()
+        super().__init__(pipeline=pipeline, test_mode=test_mode, seed=seed, lazy_init=lazy_init)
 
     def __len__(self) -> int:
-        return self.length
+        """int: ``length`` in training, the number of sources in testing."""
+        return super().__len__() if self.test_mode else self.length
 
-    def __getitem__(self, index: int | tuple[int, int]) -> dict:
-        """Make one sample.
+    def load_data_list(self) -> list[dict]:
+        """Prepare the sources, scenes first.
+
+        Returns:
+            list[dict]: For each source its name, ``video``, and the ``path`` of its array ``(T, H, W, 3)``.
+        """
+        sources = [self._scene(index) for index in range(self.scenes)]
+        sources += [self._video(video, height) for video in self.videos for height in self.heights]
+        for source in sources:
+            frames, height, width, _ = np.load(source['path'], mmap_mode='r').shape
+            if frames < self.num_frames:
+                raise UserError(f'{source["origin"]} has {frames} frames, but a clip takes {self.num_frames}: lower '
+                                f'num_frames or leave it out')
+            if not self.test_mode and min(height, width) < self.crop_size:
+                raise UserError(f'{source["origin"]} is {width}x{height}, smaller than crops of {self.crop_size}: '
+                                f'lower crop_size or leave it out')
+        return sources
+
+    def draw_sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Take a clean clip and rain on it; see :meth:`ClipDataset.draw_sample`.
 
         Args:
-            index (int | tuple[int, int]): The index, or (index, draw) as :class:`ResumableSampler` yields it.
+            index (int): Number of the source in testing; of no meaning in training.
+            rng (np.random.Generator): The sample's own source of randomness.
 
         Returns:
             dict: ``lq``, ``gt``, ``drop`` (uint8 ``(T, H, W, 3)``), ``mask``, ``streak`` (uint8 ``(T, H, W, 1)``),
-            ``key``, ``video``, ``names`` and ``rng``, or what the pipeline makes of it.
+            ``key``, ``video``, ``names`` and ``ori_shape``.
         """
-        draw = index[1] if isinstance(index, (tuple, list)) else index
-        rng = np.random.default_rng([self.seed, draw])
-        name, clip = self._clean_clip(rng)
-        results = dict(self._rain(clip, rng), key=f'{name}/{draw}', video=name, rng=rng,
-                       names=[f'{frame:08d}.png' for frame in range(self.num_frames)], ori_shape=clip.shape[1:3])
-        for step in self.pipeline:
-            results = step(results)
-        return results
+        if self.test_mode:
+            source = self.get_data_info(index)
+            start, clip = 0, np.array(np.load(source['path'], mmap_mode='r')[:self.num_frames])
+            frames = self._rain(clip, RainOn(clip.shape[1:3], seed=int(rng.integers(2**31))), 0)
+        else:
+            source, start, clip = self._clean_crop(rng)
+            frames = self._random_rain(clip, rng)
+        return dict(
+            frames,
+            key=f'{source["video"]}/{start:08d}',
+            video=source['video'],
+            names=[f'{start + t:08d}.png' for t in range(self.num_frames)],
+            ori_shape=clip.shape[1:3])
 
-    # ------------------------------------------------------------------------------------------------ clean clips
-
-    def _clean_clip(self, rng):
-        sources = self._scenes if rng.random() < self.scene_share else self._videos
-        name, frames = sources[rng.integers(len(sources))]
-        start = rng.integers(len(frames) - self.num_frames + 1)
+    def _clean_crop(self, rng):
+        """A random crop in space and time: its source, its first frame and its pixels."""
+        filmed = len(self.videos) * len(self.heights)
+        first, count = (0, self.scenes) if rng.random() < self.scene_share else (self.scenes, filmed)
+        source = self.get_data_info(int(first + rng.integers(count)))
+        frames = np.load(source['path'], mmap_mode='r')
+        start = int(rng.integers(len(frames) - self.num_frames + 1))
         rows, columns = frames.shape[1:3]
-        height, width = min(self.crop_size, rows), min(self.crop_size, columns)
-        top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-        clip = np.array(frames[start:start + self.num_frames, top:top + height, left:left + width])
-        return name, self._augment(clip, rng) if self.augment else clip
+        top, left = rng.integers(rows - self.crop_size + 1), rng.integers(columns - self.crop_size + 1)
+        clip = np.array(frames[start:start + self.num_frames, top:top + self.crop_size, left:left + self.crop_size])
+        return source, start, self._vary(clip, rng) if self.augment else clip
 
     @staticmethod
-    def _augment(clip, rng):
+    def _vary(clip, rng):
+        """Flip, tone and mirror time."""
         flips = rng.random(3)
         if flips[0] < 0.5:
             clip = clip[:, :, ::-1]
@@ -134,7 +182,7 @@ class SyntheticRain(Dataset):
         table = np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)
         return np.ascontiguousarray(np.stack([table[clip[..., channel], channel] for channel in range(3)], axis=-1))
 
-    def _rain(self, clip, rng):
+    def _random_rain(self, clip, rng):
         size = clip.shape[1:3]
         start = int(rng.integers(10_000))
         kind = rng.random()
@@ -148,52 +196,68 @@ class SyntheticRain(Dataset):
                             rain=dict(focal=focal), raindrops=dict(focal=focal))
         else:
             rainer = random_rain(size, rng)
+        return self._rain(clip, rainer, start)
+
+    @staticmethod
+    def _rain(clip, rainer, start):
         frames = [rainer(frame, start + t) for t, frame in enumerate(clip)]
         return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
-    # ------------------------------------------------------------------------------------------------ the cache
-
-    def _scene(self, index, frames, size):
+    def _scene(self, index):
         kind = ('drive', 'walk')[index % 2]
-        name = f'{kind}_{self.seed}_{index}_{frames}_{size[0]}x{size[1]}'
         seed = self.seed * 100_003 + index
+        # a scene cached by other code must not be met again
+        code = [path.read_bytes() for path in sorted(Path(synthesis.__file__).parent.glob('scene*.py'))]
+        path = self._cached(f'{kind}_{seed}', (self.scene_frames, self.scene_size, code), lambda: (
+            part.frame for part in scene_stream(kind, self.scene_frames, self.scene_size, seed)))
+        return dict(video=f'{kind}{index}', path=path, origin=f'the scene {kind}{index}')
 
-        def render():
-            return render_scene(kind, frames=frames, size=size, seed=seed).frames
-
-        return f'{kind}{index}', self._cached(name, render)
-
-    def _video(self, path, height):
-        if not path.is_file():
-            raise UserError(f'{path}: there is no such video; check "videos" of SyntheticRain in the config')
-        stamp = f'{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}:{height}'
-        name = f'{path.stem}_{height}_{hashlib.sha256(stamp.encode()).hexdigest()[:12]}'
-        frames = self._cached(name, lambda: self._decode(path, height))
-        if len(frames) < self.num_frames:
-            raise UserError(f'{path}: has {len(frames)} frames, but a clip takes {self.num_frames}; leave it out')
-        return path.stem, frames
-
-    @staticmethod
-    def _decode(path, height):
-        import av
+    def _video(self, video, height):
         try:
-            with av.open(str(path)) as container:
-                frames = []
-                for frame in container.decode(video=0):
-                    image = frame.to_ndarray(format='rgb24')
-                    width = round(image.shape[1] * height / image.shape[0])
-                    frames.append(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
-        except (av.FFmpegError, IndexError) as error:
-            raise UserError(f'{path}: not a readable video; leave it out of "videos" of SyntheticRain') from error
-        return np.stack(frames) if frames else np.empty((0, height, 1, 3), np.uint8)
+            stamp = video.stat()
+        except OSError as error:
+            raise UserError(f'{video} cannot be read ({error.strerror}): check "videos" of SyntheticRain in the '
+                            f'config') from error
+        spec = (str(video.resolve()), stamp.st_size, stamp.st_mtime_ns, height, self.max_frames)
+        path = self._cached(f'{video.stem}_{height}', spec, lambda: islice(_decode(video, height), self.max_frames))
+        return dict(video=video.stem, path=path, origin=str(video))
 
-    def _cached(self, name, make):
-        """What ``make`` gives, memory-mapped, so that workers and ranks share one copy."""
-        path = self._cache / f'{name}.npy'
+    def _cached(self, name: str, spec: tuple, make: Callable[[], Iterator[np.ndarray]]) -> str:
+        """Path of the array of the frames that ``make`` yields, made unless it is there."""
+        path = self.cache_dir / f'{name}_{hashlib.sha256(repr(spec).encode()).hexdigest()[:12]}.npy'
         if not path.is_file():
-            self._cache.mkdir(parents=True, exist_ok=True)
+            print_log(f'preparing clean frames of {name} in {self.cache_dir}', logger='current')
+            frames = list(make())
+            if not frames:
+                raise UserError(f'{name} has no frames: leave it out of "videos" of SyntheticRain')
+            # ranks may prepare the same source at once: each renames its own whole file, and all are equal
             part = path.with_suffix(f'.{os.getpid()}.part')
-            with open(part, 'wb') as file:
-                np.save(file, make())
-            part.replace(path)
-        return np.load(path, mmap_mode='r')
+            try:
+                self.cache_dir.mkdir(parents=True, exist_ok=True)
+                with open(part, 'wb') as file:
+                    np.save(file, np.stack(frames))
+                part.replace(path)
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                raise UserError(f'{path} cannot be written ({error.strerror}): make room, or set cache_dir or '
+                                f'MMWEATHER_CACHE to another folder') from error
+        return str(path)
+
+
+def _decode(video: Path, height: int) -> Iterator[np.ndarray]:
+    """The frames of a video file or of a folder, RGB, scaled to a height."""
+    if video.is_dir():
+        for name in list_frames(video):
+            yield _scale(read_frame(video / name), height)
+        return
+    try:
+        with av.open(str(video)) as container:
+            for frame in container.decode(video=0):
+                yield _scale(frame.to_ndarray(format='rgb24'), height)
+    except (av.FFmpegError, IndexError) as error:
+        raise UserError(f'{video} is no readable video: leave it out of "videos" of SyntheticRain') from error
+
+
+def _scale(frame: np.ndarray, height: int) -> np.ndarray:
+    width = round(frame.shape[1] * height / frame.shape[0])
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
