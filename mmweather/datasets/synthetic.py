@@ -34,8 +34,8 @@ class SyntheticRain(ClipDataset):
 
     Samples have the keys of VRDS (``lq, gt, drop, mask, streak``) and go through the same transforms. Everything about
     a sample follows from ``seed`` and the number of its draw (see :class:`ClipDataset`), so a resumed training sees
-    what an uninterrupted one would have seen. Rain falls after the clean crop was flipped and toned: it always comes from
-    above, unless a later transform turns it.
+    what an uninterrupted one would have seen. Rain falls after the clean crop was flipped and toned: it always comes
+    from above, unless a later transform turns it.
 
     With ``test_mode=True`` there is one sample per source instead: its first ``num_frames`` whole frames under the
     synthesis' default rain, which ``seed`` and the index decide.
