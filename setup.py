@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'mmweather' / 'version.py').read_text())[1]
 
 REQUIRED = [
-    # The first torch whose weights_only=True is tight (CVE-2025-32434): a checkpoint of somebody else is never unpickled.
+    # The first torch whose weights_only=True is tight (CVE-2025-32434): a foreign checkpoint is never unpickled.
     'torch>=2.6',
     'numpy>=1.26',
     # Brings matplotlib, PyYAML and the one OpenCV distribution, opencv-python. It is not named here a second time, so
@@ -79,7 +79,7 @@ setup(
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     author='The mmweather authors',
-    license='Apache-2.0',
+    license_expression='Apache-2.0',
     license_files=['LICENSE'],
     keywords='video restoration, deraining, dehazing, desnowing, deblurring, OpenMMLab',
     classifiers=[
