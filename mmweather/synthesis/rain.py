@@ -1,10 +1,12 @@
 """Rain streaks in depth layers.
 
-A drop that falls during the exposure leaves a streak of length ``f / z * |v| * exposure`` pixels: near drops are long, wide
-and out of focus, far ones fine and dense (Garg and Nayar, "Vision and Rain", IJCV 2007). A drop falls many times its own
-streak's length between two frames, so every frame has new streaks; what persists is their direction, their density and
-how bright they are. Streaks are composited as a thin veil of the ambient light, ``I = J (1 - a) + a L``: a drop gathers
-light from a field of view of some 165 degrees, so that it shows the brightness of its surroundings, mostly the sky.
+A drop that falls during the exposure leaves a streak of length ``f / z * |v| * exposure`` pixels: near drops are long,
+wide and out of focus, far ones fine and dense (Garg and Nayar, "Vision and Rain", IJCV 2007). Between two frames a drop
+falls farther than the length of its streak and most leave the frame or its depth of field, so every frame has new
+streaks; what persists is their direction, their density and how bright they are.
+
+Streaks are composited as a thin veil of the ambient light, ``I = J (1 - a) + a L``: a drop gathers light from a field
+of view of some 165 degrees, so that it shows the brightness of its surroundings, mostly the sky.
 """
 import cv2
 import numpy as np
@@ -24,8 +26,8 @@ STREAK_DENSITY = 1500.0
 def default_focal(size):
     """Focal length in pixels of a frame about which nothing is known: 0.9 of its longer side, some 58 degrees.
 
-    Frames under 432 pixels count as crops of such a frame, so that weather on a training patch has the scale it has on a
-    video.
+    Frames under 432 pixels count as crops of such a frame, so that weather on a training patch has the scale it has on
+    a video.
     """
     return 0.9 * max(*size, 432)
 
@@ -58,12 +60,14 @@ class Rain:
         wind (float, optional): Horizontal wind in m/s, positive to the right. Defaults to None (drawn from the seed).
         speed (float): Fall speed in m/s. Defaults to 8.0.
         exposure (float): Seconds that the shutter is open. Defaults to 0.025.
-        forward (float): Speed of the camera along its axis in m/s; streaks then lean away from the centre. Defaults to 0.
+        forward (float): Speed of the camera along its axis in m/s; streaks then lean away from the centre. Defaults
+            to 0.0.
         layers (int): Number of depth layers. Defaults to 5.
-        focal (float, optional): Focal length in pixels, the scale of everything. Defaults to None (:func:`default_focal`).
+        focal (float, optional): Focal length in pixels, the scale of everything. Defaults to None
+            (:func:`default_focal`).
         defocus (float): Scales the blur of near layers. Defaults to 1.0.
-        opacity (float): Opacity of a streak at strength 1, in [0, 1].
-        density (float): Streaks per unit of solid angle at strength 1.
+        opacity (float): Opacity of a streak at strength 1, in [0, 1]. Defaults to ``STREAK_OPACITY``.
+        density (float): Streaks per unit of solid angle at strength 1. Defaults to ``STREAK_DENSITY``.
     """
 
     def __init__(self, size, seed=0, strength=1.0, fps=25, wind=None, speed=8.0, exposure=0.025, forward=0.0, layers=5,
@@ -184,7 +188,16 @@ class Rain:
 
 
 def composite_streaks(frame, streak, light):
-    """``J (1 - a) + a L``, rounded to uint8."""
+    """Streaks over a frame: ``J (1 - a) + a L``.
+
+    Args:
+        frame (numpy.ndarray): J, uint8 RGB ``(H, W, 3)``.
+        streak (numpy.ndarray): a, float32 ``(H, W)`` in [0, 1].
+        light (numpy.ndarray): L, ``(3,)`` in [0, 255]; see :func:`ambient_light`.
+
+    Returns:
+        numpy.ndarray: uint8 ``(H, W, 3)``.
+    """
     rainy = np.empty_like(frame)
     for channel in range(3):
         plane = frame[..., channel].astype(np.float32)

@@ -1,7 +1,7 @@
 """Rain streaks and lens drops together, with every intermediate that a training needs.
 
-The order is the physical one: streaks are in the scene, drops are on the lens, so the streaks are seen through the drops.
-``drop`` is the same lens in front of the scene without streaks, the first stage's target of ViMP-Net.
+The order is the physical one: streaks are in the scene, drops are on the lens, so the streaks are seen through the
+drops. ``drop`` is the same lens in front of the scene without streaks, the first stage's target of ViMP-Net.
 """
 from dataclasses import dataclass
 
@@ -115,7 +115,7 @@ def random_rain(size, rng):
     Returns:
         RainOn: To be called with frames and frame indices.
     """
-    both, streaks_only, _ = np.cumsum([0.8, 0.1, 0.1])
+    both, streaks_only = 0.8, 0.9
     choice = rng.uniform()
     # crops of a larger frame and whole small frames alike: the scale is not the crop's
     focal = float(np.exp(rng.uniform(np.log(220), np.log(900))))

@@ -2,7 +2,8 @@
 
 Every effect of this room is a pure function of ``(seed, frame index)``: frame 1000 of a video can be rendered alone and
 equals frame 1000 of a long run. That needs a fresh generator per place instead of one that is passed along. All
-generators are numpy's PCG64 seeded through :class:`numpy.random.SeedSequence`, so a seed means the same on every machine.
+generators are numpy's PCG64 seeded through :class:`numpy.random.SeedSequence`, so a seed means the same on every
+machine.
 """
 import zlib
 

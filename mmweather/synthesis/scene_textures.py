@@ -1,20 +1,25 @@
 """What the procedural scenes are painted with: facades, asphalt, foliage, cars, people, sky.
 
-Every painter returns uint8 RGB or RGBA, straight alpha; it draws at twice the resolution where outlines matter and lets
-:class:`mmweather.synthesis.scenes.Texture` build the levels of detail. A painter draws from its generator only.
+Every painter returns uint8 RGB or RGBA with straight alpha, and draws from its generator only, so that the look of a
+world follows from its seed. :class:`mmweather.synthesis.scene_world.Texture` builds the levels of detail.
 """
 import cv2
 import numpy as np
 
 from .noise import fractal_noise, value_noise
 
-WORDS = ('CAFE', 'HOTEL', 'BAKERY', 'BANK', 'MARKET', 'BOOKS', 'PIZZA', 'OPEN', 'PARKING', 'THEATRE', 'FLOWERS', 'STATION',
-         'SALE 50%', 'BAR 24', 'CINEMA', 'PHARMACY', 'No. 17', 'EXIT', 'MUSEUM', 'WEATHER')
+WORDS = ('CAFE', 'HOTEL', 'BAKERY', 'BANK', 'MARKET', 'BOOKS', 'PIZZA', 'OPEN', 'PARKING', 'THEATRE', 'FLOWERS',
+         'STATION', 'SALE 50%', 'BAR 24', 'CINEMA', 'PHARMACY', 'No. 17', 'EXIT', 'MUSEUM', 'WEATHER')
 FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX)
 
 
 def _finish(canvas):
     return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def _rgb(color):
+    """A colour in the form that OpenCV's drawing functions take."""
+    return tuple(float(value) for value in color)
 
 
 def random_color(rng, hue=None, saturation=(0.1, 0.6), value=(0.25, 0.9)):
@@ -39,8 +44,8 @@ def _text(canvas, rng, box, color, word=None):
     (text_width, text_height), _ = cv2.getTextSize(word, font, scale, thickness)
     # OpenCV writes on 8-bit images only
     ink = np.zeros(canvas.shape[:2], np.uint8)
-    cv2.putText(ink, word, (x + (width - text_width) // 2, y + (height + text_height) // 2), font, scale, 255, thickness,
-                cv2.LINE_AA)
+    start = (x + (width - text_width) // 2, y + (height + text_height) // 2)
+    cv2.putText(ink, word, start, font, scale, 255, thickness, cv2.LINE_AA)
     canvas += ink[..., None] * np.float32(1 / 255) * (np.float32(color) - canvas)
 
 
@@ -59,8 +64,9 @@ def asphalt(shape, rng, value=None):
         stain = cv2.GaussianBlur(stain, (0, 0), max(2.0, 0.2 * min(axes)))
         canvas *= 1 - stain[..., None] * rng.uniform(0.1, 0.35)
     for _ in range(rng.integers(2, 6)):
-        points = np.cumsum(rng.normal(0, 0.03, (14, 2)) * (width, height), axis=0) + rng.uniform(0, 1, 2) * (width, height)
-        cv2.polylines(canvas, [points.astype(np.int32)], False, (float(base) * 0.5,) * 3, 1, cv2.LINE_AA)
+        crack = np.cumsum(rng.normal(0, 0.03, (14, 2)), axis=0) + rng.uniform(0, 1, 2)
+        points = (crack * (width, height)).astype(np.int32)
+        cv2.polylines(canvas, [points], False, (float(base) * 0.5,) * 3, 1, cv2.LINE_AA)
     if rng.uniform() < 0.7:
         x, y = int(rng.uniform(0.1, 0.6) * width), int(rng.uniform(0.1, 0.6) * height)
         patch = canvas[y:y + int(0.3 * height), x:x + int(rng.uniform(0.1, 0.35) * width)]
@@ -90,8 +96,8 @@ def road(shape, rng, lanes=2):
         cv2.circle(canvas, center, radius, (48, 46, 45), -1, cv2.LINE_AA)
         cv2.circle(canvas, center, round(radius * 0.85), (88, 84, 80), max(1, radius // 6), cv2.LINE_AA)
         for offset in range(-radius // 2, radius // 2 + 1, max(2, radius // 4)):
-            cv2.line(canvas, (center[0] - radius // 2, center[1] + offset), (center[0] + radius // 2, center[1] + offset),
-                     (95, 90, 86), 1, cv2.LINE_AA)
+            y = center[1] + offset
+            cv2.line(canvas, (center[0] - radius // 2, y), (center[0] + radius // 2, y), (95, 90, 86), 1, cv2.LINE_AA)
     return _finish(canvas)
 
 
@@ -118,17 +124,19 @@ def paving(shape, rng, tiles=(8, 8)):
 def grass(shape, rng):
     """A lawn with clumps, bare patches, fallen leaves and flowers."""
     height, width = shape
-    green, dry = random_color(rng, (95, 12), (0.35, 0.6), (0.3, 0.5)), random_color(rng, (48, 8), (0.25, 0.45), (0.4, 0.6))
+    green = random_color(rng, (95, 12), (0.35, 0.6), (0.3, 0.5))
+    dry = random_color(rng, (48, 8), (0.25, 0.45), (0.4, 0.6))
     blend = np.clip(0.25 + 0.2 * fractal_noise(shape, rng, 2.2, low=2), 0, 1)[..., None]
     canvas = green + blend * (dry - green)
     blades = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), sigmaX=0.6, sigmaY=2.0)
     canvas = canvas * (1 + 0.45 * blades[..., None]) + _grain(shape, rng, 7, 1.0)
     canvas = np.ascontiguousarray(canvas.astype(np.float32))
-    for color, count in ((random_color(rng, (35, 12), (0.5, 0.8), (0.4, 0.8)), 120), (random_color(rng, None, (0.1, 0.7), (0.8, 1)), 60)):
-        for x, y, radius in zip(rng.uniform(0, width, count), rng.uniform(0, height, count), rng.uniform(1, 3, count),
-                                strict=True):
-            cv2.circle(canvas, (int(x), int(y)), int(radius), tuple(float(v) for v in color * rng.uniform(0.7, 1.1)), -1,
-                       cv2.LINE_AA)
+    leaves = random_color(rng, (35, 12), (0.5, 0.8), (0.4, 0.8))
+    flowers = random_color(rng, None, (0.1, 0.7), (0.8, 1))
+    for color, count in ((leaves, 120), (flowers, 60)):
+        spots = rng.uniform((0, 0, 1), (width, height, 3), (count, 3))
+        for x, y, radius in spots.astype(int).tolist():
+            cv2.circle(canvas, (x, y), radius, _rgb(color * rng.uniform(0.7, 1.1)), -1, cv2.LINE_AA)
     return _finish(canvas)
 
 
@@ -150,7 +158,7 @@ def _masonry(shape, rng):
         canvas[::course] = canvas[::course] * 0.6 + 70
     elif kind == 1:
         for x in np.linspace(0, width, rng.integers(3, 7)):
-            cv2.line(canvas, (int(x), 0), (int(x), height), tuple(float(v) for v in color * 0.65), max(1, width // 200))
+            cv2.line(canvas, (int(x), 0), (int(x), height), _rgb(color * 0.65), max(1, width // 200))
     # rain has washed dirt down from the top
     streaks = cv2.resize(rng.uniform(0, 1, (1, width // 6 + 1)).astype(np.float32), (width, 1))
     fall = np.linspace(1, 0.2, height, dtype=np.float32)[:, None]
@@ -162,7 +170,7 @@ def facade(shape, rng, floors, columns, dusk=False):
     """A house front: masonry, a grid of windows, ledges, a shop with a sign or a door on the ground floor."""
     height, width = shape
     canvas, color = _masonry(shape, rng)
-    trim = tuple(float(v) for v in np.clip(color * rng.choice([0.6, 1.35]), 0, 250))
+    trim = _rgb(np.clip(color * rng.choice([0.6, 1.35]), 0, 250))
     glass = random_color(rng, (210, 20), (0.1, 0.4), (0.12, 0.4))
     floor_height = height / (floors + 0.3)
     cell = width / columns
@@ -185,14 +193,15 @@ def facade(shape, rng, floors, columns, dusk=False):
             canvas[y + max(2, height // 120):y + max(3, height // 60)] *= 0.7
     if rng.uniform() < 0.75:
         top = 0.3 * floor_height + (floors - 1) * floor_height
-        sign = (rng.uniform(0.02, 0.3) * width, top + 0.02 * floor_height, rng.uniform(0.4, 0.65) * width, 0.21 * floor_height)
+        sign = (rng.uniform(0.02, 0.3) * width, top + 0.02 * floor_height,
+                rng.uniform(0.4, 0.65) * width, 0.21 * floor_height)
         board = random_color(rng, None, (0.2, 0.9), (0.2, 0.95))
         x, y, w, h = (int(v) for v in sign)
-        cv2.rectangle(canvas, (x, y), (x + w, y + h), tuple(float(v) for v in board), -1)
+        cv2.rectangle(canvas, (x, y), (x + w, y + h), _rgb(board), -1)
         _text(canvas, rng, sign, (250, 248, 235) if board.mean() < 140 else (20, 20, 30))
     if rng.uniform() < 0.5:  # a downpipe
         x = int(rng.choice([0.015, 0.97]) * width)
-        cv2.line(canvas, (x, 0), (x, height), tuple(float(v) for v in color * 0.5), max(2, width // 110))
+        cv2.line(canvas, (x, 0), (x, height), _rgb(color * 0.5), max(2, width // 110))
     return _finish(canvas)
 
 
@@ -209,7 +218,7 @@ def _window(canvas, rng, box, glass, trim, bars, dusk):
     if not lit:  # the sky's reflection, cut off by the roofs on the other side
         cut = int((x1 - x0) * rng.uniform(0.2, 1.0))
         points = np.int32([[x0, y0], [x0 + cut, y0], [x0, y0 + int((y1 - y0) * rng.uniform(0.3, 1.0))]])
-        cv2.fillPoly(canvas, [points], tuple(float(v) for v in pane * 1.2 + 38), cv2.LINE_AA)
+        cv2.fillPoly(canvas, [points], _rgb(pane * 1.2 + 38), cv2.LINE_AA)
     if rng.uniform() < 0.35:  # a blind or a curtain
         blind = random_color(rng, None, (0.0, 0.4), (0.5, 0.95))
         canvas[y0:y0 + int((y1 - y0) * rng.uniform(0.15, 0.7)), x0:x1] = blind
@@ -233,7 +242,7 @@ def tree(shape, rng, trunk=0.35):
     for a, b, thickness in [(root, fork, width // 16)] + [(fork, end, width // 32) for end in ends]:
         start, stop = tuple(int(v) for v in a), tuple(int(v) for v in b)
         cv2.line(alpha, start, stop, 1.0, max(1, thickness), cv2.LINE_AA)
-        cv2.line(color, start, stop, tuple(float(v) for v in bark), max(1, thickness) + 2, cv2.LINE_AA)
+        cv2.line(color, start, stop, _rgb(bark), max(1, thickness) + 2, cv2.LINE_AA)
     color[alpha > 0] *= 1 + 0.25 * fractal_noise(shape, rng, 1.0)[alpha > 0][:, None]
     leaf = random_color(rng, (90, 22), (0.3, 0.65), (0.3, 0.55))
     if rng.uniform() < 0.2:
@@ -249,13 +258,13 @@ def tree(shape, rng, trunk=0.35):
         center = (int(xs[index]), int(ys[index]))
         axes = (max(1, int(width * rng.uniform(0.015, 0.05))), max(1, int(width * rng.uniform(0.01, 0.035))))
         tilt = float(rng.uniform(0, 180))
-        shade = tuple(float(v) for v in leaf * light[index] * rng.uniform(0.85, 1.15))
+        shade = _rgb(leaf * light[index] * rng.uniform(0.85, 1.15))
         cv2.ellipse(color, center, axes, tilt, 0, 360, shade, -1, cv2.LINE_AA)
         cv2.ellipse(alpha, center, axes, tilt, 0, 360, 1.0, -1, cv2.LINE_AA)
-    speckle = fractal_noise(shape, rng, 0.6)
-    color *= 1 + 0.16 * speckle[..., None]
+    color *= 1 + 0.16 * fractal_noise(shape, rng, 0.6)[..., None]
+    # the sky shines through here and there
     foliage = np.arange(height)[:, None] < fork[1]
-    alpha *= np.where(foliage & (speckle < -1.5), 0.0, 1.0)  # holes
+    alpha *= np.where(foliage, np.clip(4 * (fractal_noise(shape, rng, 1.7) + 1.9), 0, 1), 1)
     return np.dstack([_finish(color), _finish(alpha * 255)])
 
 
@@ -271,11 +280,12 @@ def forest(shape, rng):
     for index in range(14):
         tall = int(height * rng.uniform(0.6, 1.0))
         sprite = tree((tall, int(0.6 * tall)), rng, trunk=rng.uniform(0.1, 0.3))
-        columns = (int(index * width / 14 + rng.uniform(-0.3, 0.3) * sprite.shape[1]) + np.arange(sprite.shape[1])) % width
+        start = int(index * width / 14 + rng.uniform(-0.3, 0.3) * sprite.shape[1])
+        columns = (start + np.arange(sprite.shape[1])) % width
         target = canvas[height - tall:, columns].astype(np.float32)
         weight = sprite[..., 3:].astype(np.float32) / 255
-        mixed = target + weight * (np.dstack([sprite[..., :3] * np.float32(0.8), np.full(sprite.shape[:2], 255)]) - target)
-        canvas[height - tall:, columns] = _finish(mixed)
+        crown = np.dstack([sprite[..., :3] * np.float32(0.8), np.full(sprite.shape[:2], 255)])
+        canvas[height - tall:, columns] = _finish(target + weight * (crown - target))
     floor = int(0.8 * height)
     canvas[floor:][canvas[floor:, :, 3] < 128] = (40, 48, 30, 255)
     return canvas
@@ -289,11 +299,13 @@ def person(shape, rng):
 
     def part(points, paint):
         polygon = (np.float32(points) * (width, height)).astype(np.int32)
-        cv2.fillConvexPoly(color, polygon, tuple(float(v) for v in paint), cv2.LINE_AA)
+        cv2.fillConvexPoly(color, polygon, _rgb(paint), cv2.LINE_AA)
         cv2.fillConvexPoly(alpha, polygon, 1.0, cv2.LINE_AA)
 
     skin = np.float32([[236, 188, 160], [198, 140, 104], [122, 80, 56]])[rng.integers(3)] * rng.uniform(0.9, 1.0)
-    coat, legs, shoes = random_color(rng, None, (0.1, 0.85), (0.2, 0.95)), random_color(rng, (220, 40), (0.1, 0.5), (0.12, 0.5)), (35, 30, 28)
+    coat = random_color(rng, None, (0.1, 0.85), (0.2, 0.95))
+    legs = random_color(rng, (220, 40), (0.1, 0.5), (0.12, 0.5))
+    shoes = (35, 30, 28)
     stride = rng.uniform(0.02, 0.12)
     for side in (-1, 1):
         hip, foot = 0.5 + 0.07 * side, 0.5 + (0.07 + stride) * side
@@ -306,12 +318,12 @@ def person(shape, rng):
               (0.5 + (0.26 + swing) * side, 0.56), (0.5 + (0.21 + swing) * side, 0.56)], skin)
     part([(0.3, 0.18), (0.7, 0.18), (0.66, 0.55), (0.34, 0.55)], coat)
     part([(0.44, 0.13), (0.56, 0.13), (0.56, 0.19), (0.44, 0.19)], skin * 0.85)
-    for target, paint in ((color, tuple(float(v) for v in skin)), (alpha, 1.0)):
-        cv2.ellipse(target, (width // 2, int(0.085 * height)), (int(0.14 * width), int(0.07 * height)), 0, 0, 360, paint, -1,
-                    cv2.LINE_AA)
+    for target, paint in ((color, _rgb(skin)), (alpha, 1.0)):
+        axes = (int(0.14 * width), int(0.07 * height))
+        cv2.ellipse(target, (width // 2, int(0.085 * height)), axes, 0, 0, 360, paint, -1, cv2.LINE_AA)
     hair = random_color(rng, (30, 15), (0.2, 0.6), (0.1, 0.5))
     cv2.ellipse(color, (width // 2, int(0.07 * height)), (int(0.15 * width), int(0.06 * height)), 0, 180, 360,
-                tuple(float(v) for v in hair), -1, cv2.LINE_AA)
+                _rgb(hair), -1, cv2.LINE_AA)
     if rng.uniform() < 0.5:  # stripes or a bag
         part([(0.34, 0.3), (0.66, 0.3), (0.66, 0.36), (0.34, 0.36)], random_color(rng, None, (0.2, 0.9), (0.3, 1.0)))
     folds = 1 + 0.12 * fractal_noise(shape, rng, 2.0)[..., None]
@@ -337,8 +349,9 @@ def sign(shape, rng):
         cv2.fillConvexPoly(canvas, (center + radius * unit).astype(np.int32), rim, cv2.LINE_AA)
         cv2.fillConvexPoly(canvas, (center + 0.72 * radius * unit).astype(np.int32), face, cv2.LINE_AA)
     text = np.ascontiguousarray(canvas[..., :3])
-    _text(text, rng, (0.25 * width, 0.3 * height, 0.5 * width, 0.4 * height),
-          (15, 15, 15) if sum(face[:3]) > 450 else (245, 245, 245), word=str(rng.choice(['30', '50', '70', 'P', 'STOP', '!'])))
+    ink = (15, 15, 15) if sum(face[:3]) > 450 else (245, 245, 245)
+    word = str(rng.choice(['30', '50', '70', 'P', 'STOP', '!']))
+    _text(text, rng, (0.25 * width, 0.3 * height, 0.5 * width, 0.4 * height), ink, word)
     canvas[..., :3] = text
     return _finish(canvas)
 
@@ -348,10 +361,10 @@ def billboard(shape, rng):
     height, width = shape
     first, second = random_color(rng, None, (0.2, 0.9), (0.3, 0.95)), random_color(rng, None, (0.2, 0.9), (0.3, 0.95))
     ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
-    canvas = np.ascontiguousarray(np.broadcast_to(first + ramp * (second - first), (height, width, 3)).astype(np.float32))
+    canvas = np.tile(np.float32(first + ramp * (second - first)), (height, 1, 1))
     for _ in range(5):
-        cv2.circle(canvas, (int(rng.uniform(0, width)), int(rng.uniform(0, height))), int(rng.uniform(0.1, 0.4) * height),
-                   tuple(float(v) for v in random_color(rng, None, (0.2, 0.9), (0.3, 1))), -1, cv2.LINE_AA)
+        center, radius = (int(rng.uniform(0, width)), int(rng.uniform(0, height))), int(rng.uniform(0.1, 0.4) * height)
+        cv2.circle(canvas, center, radius, _rgb(random_color(rng, None, (0.2, 0.9), (0.3, 1))), -1, cv2.LINE_AA)
     for row in range(2):
         _text(canvas, rng, (0.05 * width, (0.08 + 0.45 * row) * height, 0.9 * width, 0.38 * height),
               (250, 250, 245) if canvas.mean() < 140 else (15, 15, 40))
@@ -363,7 +376,7 @@ def fence(shape, rng):
     """A railing or a mesh that tiles sideways; RGBA."""
     height, width = shape
     canvas = np.zeros((height, width, 4), np.float32)
-    paint = (*(float(v) for v in random_color(rng, (110, 60), (0.05, 0.4), (0.2, 0.6))), 255.0)
+    paint = (*_rgb(random_color(rng, (110, 60), (0.05, 0.4), (0.2, 0.6))), 255.0)
     if rng.uniform() < 0.5:
         for x in range(0, width, width // 16):
             cv2.line(canvas, (x, int(0.06 * height)), (x, height), paint, max(2, width // 110))
@@ -398,10 +411,10 @@ def car_side(shape, rng, paint):
     color[:] = paint * rows
     alpha[:body] = 1
     for x in (0.33, 0.55, 0.72):
-        cv2.line(color, (int(x * width), 0), (int(x * width), int(0.7 * height)), tuple(float(v) for v in paint * 0.5), 2)
+        cv2.line(color, (int(x * width), 0), (int(x * width), int(0.7 * height)), _rgb(paint * 0.5), 2)
     for x in (0.4, 0.6):
         cv2.rectangle(color, (int(x * width), int(0.2 * height)), (int((x + 0.05) * width), int(0.25 * height)),
-                      tuple(float(v) for v in paint * 0.4), -1)
+                      _rgb(paint * 0.4), -1)
     color[int(0.66 * height):] *= 0.5
     radius = int(0.4 * height)
     for x in (0.2, 0.8):
@@ -421,18 +434,23 @@ def car_end(shape, rng, paint, rear, dusk=False):
     canvas = np.ascontiguousarray(
         np.broadcast_to(paint, (height, width, 3)) * np.linspace(1.15, 0.55, height, dtype=np.float32)[:, None, None])
     canvas[int(0.75 * height):] = (32, 32, 34)
+
+    def rectangle(left, top, right, bottom, color):
+        corners = (int(left * width), int(top * height)), (int(right * width), int(bottom * height))
+        cv2.rectangle(canvas, *corners, color, -1)
+
     if not rear:
-        cv2.rectangle(canvas, (int(0.3 * width), int(0.3 * height)), (int(0.7 * width), int(0.6 * height)), (25, 25, 27), -1)
+        rectangle(0.3, 0.3, 0.7, 0.6, (25, 25, 27))
         for y in np.linspace(0.33, 0.57, 5):
-            cv2.line(canvas, (int(0.3 * width), int(y * height)), (int(0.7 * width), int(y * height)), (110, 110, 112), 1)
+            rectangle(0.3, y, 0.7, y, (110, 110, 112))
     lamp = (205, 22, 22) if rear else ((255, 250, 225) if dusk else (225, 228, 232))
     for x in (0.04, 0.78):
-        cv2.rectangle(canvas, (int(x * width), int(0.22 * height)), (int((x + 0.18) * width), int(0.45 * height)), lamp, -1)
-        cv2.rectangle(canvas, (int((x + 0.04) * width), int(0.27 * height)), (int((x + 0.09) * width), int(0.36 * height)),
-                      (255, 140, 90) if rear else (255, 255, 250), -1)
+        rectangle(x, 0.22, x + 0.18, 0.45, lamp)
+        rectangle(x + 0.04, 0.27, x + 0.09, 0.36, (255, 140, 90) if rear else (255, 255, 250))
     plate = (int(0.36 * width), int(0.64 * height), int(0.28 * width), int(0.14 * height))
     cv2.rectangle(canvas, plate[:2], (plate[0] + plate[2], plate[1] + plate[3]), (235, 235, 228), -1)
-    _text(canvas, rng, plate, (20, 20, 30), word=f'{chr(65 + rng.integers(26))}{chr(65 + rng.integers(26))} {rng.integers(100, 999)}')
+    letters = ''.join(chr(65 + letter) for letter in rng.integers(0, 26, 2))
+    _text(canvas, rng, plate, (20, 20, 30), word=f'{letters} {rng.integers(100, 999)}')
     return _finish(canvas + _grain((height, width), rng, 2, 2.0))
 
 
@@ -443,7 +461,8 @@ def car_cabin(shape, rng, paint, panes=2):
     for pane in range(panes):
         x0, x1 = int((pane + 0.07) * width / panes), int((pane + 0.93) * width / panes)
         y0, y1 = int(0.14 * height), int(0.95 * height)
-        canvas[y0:y1, x0:x1] = np.linspace(125, 35, y1 - y0, dtype=np.float32)[:, None, None] * np.float32([0.85, 0.95, 1.0])
+        ramp = np.linspace(125, 35, y1 - y0, dtype=np.float32)[:, None, None]
+        canvas[y0:y1, x0:x1] = ramp * np.float32([0.85, 0.95, 1.0])
         slant = np.int32([[x0, y0], [x0 + (x1 - x0) // 3, y0], [x0 + (x1 - x0) // 6, y1], [x0, y1]])
         cv2.fillPoly(canvas, [slant], (150, 160, 168), cv2.LINE_AA)
     return _finish(canvas + _grain((height, width), rng, 3, 2.0))
@@ -469,10 +488,12 @@ def sky(shape, rng, dusk):
     """A panorama from the zenith to below the horizon that tiles sideways: gradient, sun glow, clouds."""
     height, width = shape
     if dusk:
-        zenith, horizon = random_color(rng, (228, 8), (0.35, 0.6), (0.3, 0.5)), random_color(rng, (22, 10), (0.3, 0.65), (0.7, 0.95))
+        zenith = random_color(rng, (228, 8), (0.35, 0.6), (0.3, 0.5))
+        horizon = random_color(rng, (22, 10), (0.3, 0.6), (0.65, 0.95))
         cloud = random_color(rng, (15, 15), (0.15, 0.4), (0.45, 0.8))
     else:
-        zenith, horizon = random_color(rng, (212, 6), (0.25, 0.65), (0.6, 0.85)), random_color(rng, (210, 12), (0.03, 0.15), (0.85, 0.97))
+        zenith = random_color(rng, (212, 6), (0.25, 0.65), (0.6, 0.85))
+        horizon = random_color(rng, (210, 12), (0.03, 0.15), (0.85, 0.97))
         cloud = random_color(rng, (215, 20), (0.0, 0.06), (0.82, 1.0))
     ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]**0.8
     canvas = zenith + ramp * (horizon - zenith)

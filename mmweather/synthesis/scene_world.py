@@ -1,7 +1,7 @@
 """The worlds behind the procedural scenes: textured rectangles in metres, made chunk by chunk.
 
-Axes: x to the right, y down, z forward along the road; the ground is y = 0. What stands on a chunk of the road follows from
-``(seed, chunk)`` and what moves along it from ``(seed, column, slot)``, so a world has no end and needs no past.
+Axes: x to the right, y down, z forward along the road; the ground is y = 0. What stands on a chunk of the road follows
+from ``(seed, chunk)`` and what moves along it from ``(seed, column, slot)``, so a world has no end and needs no past.
 """
 from dataclasses import dataclass, field
 
@@ -27,8 +27,8 @@ def vector(x, y, z):
 class Texture:
     """An image in metres with the levels of detail for one kind of surface.
 
-    A level is shrunk by as much as one pixel covers at its distance, separately in both directions: that is what keeps a road
-    or a facade, seen at a slant, from shimmering without blurring it across.
+    A level is shrunk by as much as one pixel covers at its distance, separately in both directions: that is what keeps
+    a road or a facade, seen at a slant, from shimmering without blurring it across.
 
     Args:
         image (numpy.ndarray): uint8 RGB or RGBA.
@@ -36,9 +36,10 @@ class Texture:
         height (float): Metres down the image.
         focal (float): Focal length of the camera in pixels.
         wrap (bool): Whether the image repeats: sideways, and on the ground lengthwise as well. Defaults to False.
-        surface (str): ``'upright'`` faces the camera, so that a pixel covers ``z / f`` both ways; ``'ground'`` is seen from
-            ``reach`` metres above, so that it covers ``z^2 / (f reach)`` lengthwise (the image's vertical axis); ``'wall'``
-            runs along the road ``reach`` metres beside it (the image's horizontal axis). Defaults to ``'upright'``.
+        surface (str): ``'upright'`` faces the camera, so that a pixel covers ``z / f`` both ways; ``'ground'`` is seen
+            from ``reach`` metres above, so that it covers ``z^2 / (f reach)`` lengthwise (the image's vertical axis);
+            ``'wall'`` runs along the road ``reach`` metres beside it (the image's horizontal axis). Defaults to
+            ``'upright'``.
         reach (float): See ``surface``. Defaults to 1.0.
     """
 
@@ -119,15 +120,16 @@ class Plane:
     Args:
         origin (numpy.ndarray): World position of the texture's upper left corner at time 0 ``(3,)``, metres.
         side (numpy.ndarray): From there along the texture's upper edge to its end ``(3,)``.
-        down (numpy.ndarray): From there along the texture's left edge to its end ``(3,)``. The plane is seen from the side
-            to which ``side x down`` does not point.
+        down (numpy.ndarray): From there along the texture's left edge to its end ``(3,)``. The plane is seen from the
+            side to which ``side x down`` does not point.
         texture (Texture): What is on it.
         extent (tuple[float, float], optional): Metres of texture across and down; more than one image of a texture that
             repeats. Defaults to None (one image).
         velocity (numpy.ndarray): m/s ``(3,)``. Defaults to 0.
         light (float): Brightness. Defaults to 1.0.
         layer (int): 0 for things, 1 for shadows on the ground, 2 for the ground below those. Defaults to 0.
-        range (float): Metres from which on it is not drawn. Defaults to ``FAR_SMALL`` for what is small, else ``FAR``.
+        range (float, optional): Metres from which on it is not drawn. Defaults to None (``FAR_SMALL`` for what is
+            small, else ``FAR``).
     """
     origin: np.ndarray
     side: np.ndarray
@@ -213,7 +215,8 @@ class World:
                     paint.asphalt((512, 256), rng, value=rng.uniform(110, 160)))
             self.carriageway = texture(path, 4, 8, **level)
         else:
-            self.ground = texture((paint.grass if rng.uniform() < 0.4 else paint.paving)((512, 512), rng), 8, 8, **level)
+            verge = paint.grass if rng.uniform() < 0.4 else paint.paving
+            self.ground = texture(verge((512, 512), rng), 8, 8, **level)
             self.carriageway = texture(paint.road((1024, 512), rng), 8, 12, **level)
         self.flags = texture(paint.paving((512, 512), rng), 3.2, 3.2, **level)
         self.facades = []  # the same front along the road and facing the camera

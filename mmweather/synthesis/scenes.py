@@ -33,8 +33,8 @@ class Scene:
             ``p + flow_forward[t](p)`` in frame t + 1.
         flow_backward (numpy.ndarray): float32 ``(T - 1, H, W, 2)``: the point at ``p`` in frame t + 1 is at
             ``p + flow_backward[t](p)`` in frame t.
-        disparity (numpy.ndarray): float32 ``(T, H, W)``, pixels, ``fx * baseline / depth``; the point at column x of the left
-            view is at column ``x - disparity`` of the right one.
+        disparity (numpy.ndarray): float32 ``(T, H, W)``, pixels, ``fx * baseline / depth``; the point at column x of
+            the left view is at column ``x - disparity`` of the right one.
         right (numpy.ndarray, optional): uint8 RGB ``(T, H, W, 3)``, or None if the scene was rendered without stereo.
         intrinsics (dict): ``fx``, ``fy``, ``cx``, ``cy`` in pixels; pixel centres have integer coordinates.
         baseline (float): Distance of the two cameras in metres.
@@ -55,13 +55,13 @@ class Scene:
 class SceneFrame:
     """One frame of a scene; the fields are those of :class:`Scene` without the time axis.
 
-    The flows connect this frame with its successor: ``flow_forward`` lies on this frame's grid, ``flow_backward`` on the
-    successor's.
+    The flows connect this frame with its successor: ``flow_forward`` lies on this frame's grid, ``flow_backward`` on
+    the successor's. They are None where they were not wanted.
     """
     frame: np.ndarray
     depth: np.ndarray
-    flow_forward: np.ndarray
-    flow_backward: np.ndarray
+    flow_forward: np.ndarray | None
+    flow_backward: np.ndarray | None
     disparity: np.ndarray
     right: np.ndarray | None
 
@@ -168,7 +168,8 @@ class SceneRenderer:
         view = _View(self, self.world.light)
         # front to back, so that what is hidden is never computed; shadows and the ground come last, since all things
         # stand on them
-        order = sorted(np.flatnonzero(seen), key=lambda i: (planes[i].layer, origins[i, 2] + (sides[i, 2] + downs[i, 2]) / 2))
+        centers = origins[:, 2] + (sides[:, 2] + downs[:, 2]) / 2
+        order = sorted(np.flatnonzero(seen), key=lambda i: (planes[i].layer, centers[i]))
         for index in order:
             top, bottom, left, right = boxes[index]
             view.draw(planes[index], int(index), origins[index], sides[index], downs[index], normals[index],
@@ -337,12 +338,15 @@ def render_scene(kind='drive', frames=30, size=(240, 432), seed=0, stereo=False,
         Scene: See there.
     """
     renderer = SceneRenderer(kind, size, seed, stereo, fps)
-    parts = [renderer.frame(t) for t in range(frames)]
+    parts = [renderer.frame(t, flow=t + 1 < frames) for t in range(frames)]
 
     def stack(name, count=frames):
-        return np.stack([getattr(part, name) for part in parts[:count]]) if count else np.zeros((0, *renderer.size, 2), np.float32)
+        if count < 1:
+            return np.zeros((0, *renderer.size, 2), np.float32)
+        return np.stack([getattr(part, name) for part in parts[:count]])
 
     return Scene(
         frames=stack('frame'), depth=stack('depth'), flow_forward=stack('flow_forward', frames - 1),
         flow_backward=stack('flow_backward', frames - 1), disparity=stack('disparity'),
-        right=stack('right') if stereo else None, intrinsics=renderer.intrinsics, baseline=renderer.baseline, fps=float(fps))
+        right=stack('right') if stereo else None, intrinsics=renderer.intrinsics, baseline=renderer.baseline,
+        fps=float(fps))
