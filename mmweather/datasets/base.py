@@ -39,7 +39,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """The frames of one key of one video: a folder of images, or a ``.npy`` file written by the frame cache converter.
+    """The frames of one key of one video: a folder of images, or a ``.npy`` file written by ``mmweather data cache``.
 
     Args:
         path (Path): The folder, or the array file of shape ``(T, H, W, C)``.
@@ -49,12 +49,21 @@ class FrameFolder:
     path: Path
     names: list
 
+    @property
+    def cached(self) -> bool:
+        """bool: Whether the frames are a cached array."""
+        return self.path.suffix == '.npy'
+
     @classmethod
     def open(cls, path: Path) -> Optional['FrameFolder']:
         """Look for frames under ``path`` or in ``path + '.npy'``; None if there is neither."""
-        array = path.with_name(path.name + '.npy')
+        array = path.with_name(f'{path.name}.npy')
         if array.is_file():
-            return cls(array, array.with_suffix('.txt').read_text(encoding='utf-8').splitlines())
+            try:
+                return cls(array, array.with_suffix('.txt').read_text(encoding='utf-8').splitlines())
+            except OSError as error:
+                raise UserError(f'{array} has lost its list of frame names, {array.stem}.txt ({error.strerror}): '
+                                f'delete it and run `mmweather data cache` again') from error
         if path.is_dir():
             return cls(path, list_frames(path))
         return None
@@ -229,13 +238,13 @@ class PairedClipDataset(ClipDataset):
         return entries
 
     def scan(self) -> dict[str, dict[str, FrameFolder]]:
-        """Find the videos of the split; a dataset with an unusual layout overrides this.
+        """Find the videos of the split.
 
         Returns:
             dict[str, dict[str, FrameFolder]]: For each video, in natural order, the frames of each key.
 
         Raises:
-            UserError: If there is no such folder, or no video in it.
+            UserError: If there is no such folder, no video in it, or a key of a video is missing.
         """
         root = Path(self.data_root)
         layout = self.find_layout(root, self.split, self.folders)
@@ -248,17 +257,30 @@ class PairedClipDataset(ClipDataset):
         videos = self.list_videos(root, folders['lq'])
         if self.ann_file:
             videos = self._listed_videos(videos)
-        found = {}
+        inventory = self.inventory(root, {key: folders[key] for key in keys})
         for video in videos:
-            found[video] = {}
-            for key in keys:
-                path = root / folders[key].format(video=video)
-                frames = FrameFolder.open(path)
+            for key, frames in inventory[video].items():
                 if frames is None:
-                    raise UserError(f'{path} is missing although {root / folders["lq"].format(video=video)} is there: '
-                                    f'run `mmweather data check` to see all that is missing')
-                found[video][key] = frames
-        return found
+                    raise UserError(f'{root / folders[key].format(video=video)} is missing although '
+                                    f'{inventory[video]["lq"].path} is there: run `mmweather data check` to see all '
+                                    f'that is missing')
+        return {video: inventory[video] for video in videos}
+
+    @classmethod
+    def inventory(cls, root: Path, folders: Mapping[str, str]) -> dict[str, dict[str, FrameFolder | None]]:
+        """Look what is there, without judging.
+
+        Args:
+            root (Path): The dataset's root folder.
+            folders (dict[str, str]): Folder template of each key.
+
+        Returns:
+            dict[str, dict[str, FrameFolder | None]]: For every video that at least one key has, in natural order, the
+            frames of each key, None where they are missing.
+        """
+        videos = {video for template in folders.values() for video in cls.list_videos(root, template)}
+        return {video: {key: FrameFolder.open(root / template.format(video=video)) for key, template in folders.items()}
+                for video in sorted(videos, key=natural_key)}
 
     @classmethod
     def find_layout(cls, root: str | Path, split: str, folders: dict | None = None) -> Layout:
@@ -286,8 +308,13 @@ class PairedClipDataset(ClipDataset):
         for layout in candidates:
             if cls.list_videos(root, layout.splits[split]['lq']):
                 return layout
-        looked = ' or '.join(dict.fromkeys(layout.splits[split]['lq'].format(video='<video>') for layout in candidates))
-        raise UserError(f'{root} holds no {cls.__name__} {split} split (no frames in {looked}): {cls.HOME}')
+        looked = dict.fromkeys(layout.splits[split]['lq'] for layout in candidates)
+        # the folder above or below is easily given instead
+        for near in (root.resolve().parent, *sorted(path for path in root.iterdir() if path.is_dir())):
+            if any(cls.list_videos(near, template) for template in looked):
+                raise UserError(f'{root} holds no {cls.__name__} {split} split, but {near} does: give that folder')
+        raise UserError(f'{root} holds no {cls.__name__} {split} split (looked for '
+                        f'{" or ".join(template.format(video="<video>") for template in looked)}): {cls.HOME}')
 
     @staticmethod
     def list_videos(root: Path, template: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmweather.errors import UserError
 
-__all__ = ['IMAGE_SUFFIXES', 'image_size', 'list_frames', 'natural_key', 'read_frame']
+__all__ = ['IMAGE_SUFFIXES', 'image_size', 'is_whole', 'list_frames', 'natural_key', 'read_frame']
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -103,6 +103,27 @@ def _jpeg_size(file) -> tuple[int, int] | None:
             height, width = struct.unpack('>HH', frame[1:])
             return height, width
         file.seek(struct.unpack('>H', length)[0] - 2, os.SEEK_CUR)
+
+
+def is_whole(path: PathLike) -> bool:
+    """Whether a PNG or JPEG file has its end; other formats are taken to be whole.
+
+    An interrupted download or a full disk leaves files whose header is fine.
+
+    Args:
+        path (str | PathLike): The image file.
+
+    Returns:
+        bool: False if the file is truncated.
+    """
+    with open(path, 'rb') as file:
+        head = file.read(2)
+        # some writers pad the end
+        file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
+        tail = file.read()
+    if head == b'\x89P':
+        return b'IEND' in tail
+    return head != b'\xff\xd8' or b'\xff\xd9' in tail
 
 
 def read_frame(path: PathLike,

@@ -17,8 +17,8 @@ __all__ = ['LoadFrames']
 class LoadFrames(ClipTransform):
     """Read the frames of every key.
 
-    Images are decoded by OpenCV. Frames in a cached array (``.npy``, see ``tools/dataset_converters/cache_frames.py``)
-    are mapped into memory and not read before a later step touches them, so that a crop costs the bytes of the crop.
+    Images are decoded by OpenCV. Frames in a cached array (see :mod:`mmweather.datasets.cache`) are mapped into memory
+    and not read before a later step touches them, so that a crop costs the bytes of the crop.
 
     If :class:`RandomCropClip` stands before this step, only its window is kept of each decoded frame.
 
@@ -57,7 +57,7 @@ class LoadFrames(ClipTransform):
         frames = np.load(source['path'], mmap_mode='r')
         if frames.shape[1:3] != shape:
             raise UserError(f'{source["path"]} holds frames of {frames.shape[2]}x{frames.shape[1]}, but the rainy ones '
-                            f'are {shape[1]}x{shape[0]}: run the cache converter again')
+                            f'are {shape[1]}x{shape[0]}: delete it and run `mmweather data cache` again')
         indices = source['indices']
         top, left, height, width = window
         return frames[indices.start:indices.stop:indices.step, top:top + height, left:left + width]
