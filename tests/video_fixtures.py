@@ -77,7 +77,7 @@ def write_video(path, frames, rate=FILM, times=None, time_base=None, audio=None,
         video.codec_context.time_base = time_base
         for name, value in (tags or {}).items():
             setattr(video.codec_context, name, value)
-        sound = output.add_stream(audio, rate=44100) if audio else None
+        sound = output.add_stream(audio, rate=44100, layout='mono') if audio else None
         for index, frame in enumerate(frames):
             if not isinstance(frame, av.VideoFrame):
                 frame = av.VideoFrame.from_ndarray(frame, 'rgb24')
@@ -97,9 +97,10 @@ def write_video(path, frames, rate=FILM, times=None, time_base=None, audio=None,
 def _noise(stream):
     samples = np.random.default_rng(0).standard_normal((1, 44100)).astype(np.float32) / 10
     kind = stream.codec_context.format.name
-    if kind in ('s16', 's16p'):
+    if kind == 's16':
         samples = (samples * 32767).astype(np.int16)
-    stream.codec_context.layout = 'mono'
+    elif kind == 'u8':
+        samples = (samples * 127 + 128).astype(np.uint8)
     size = stream.codec_context.frame_size or 1024
     for start in range(0, samples.shape[1] - size, size):
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, start:start + size]), kind, 'mono')
@@ -134,4 +135,4 @@ def packets(path, kind='audio'):
     with av.open(str(path)) as container:
         stream = next(stream for stream in container.streams if stream.type == kind)
         return [(bytes(packet), packet.pts * packet.time_base) for packet in container.demux(stream)
-                if packet.dts is not None]
+                if packet.size]

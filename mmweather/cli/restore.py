@@ -2,6 +2,8 @@
 import signal
 import sys
 import time
+from contextlib import contextmanager, nullcontext
+from fractions import Fraction
 
 import click
 
@@ -35,18 +37,24 @@ def command(source, output, fps, quiet, **options):
     Frame rate, frame times, audio and subtitles are kept; memory does not grow with the length of the video. Nothing
     appears under the output's name before it is whole.
     """
-    # a plain kill would leave the part file behind
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     from mmweather.inference import restore_video
-    with _progress(quiet) as progress:
+    with _terminable(), _progress(quiet) as progress:
         summary = restore_video(source, output, fps=_rate(fps), progress=progress, **options)
     if not quiet:
         click.echo(summary)
 
 
-def _rate(text):
-    from fractions import Fraction
+@contextmanager
+def _terminable():
+    """Turn a plain ``kill`` into an exit that tidies up; by default it would leave the part file behind."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
+
+def _rate(text):
     if text is None:
         return None
     try:
@@ -61,8 +69,6 @@ def _rate(text):
 
 def _progress(quiet):
     """A context manager that shows progress on stderr: a bar on a terminal, a line now and then elsewhere."""
-    from contextlib import nullcontext
-
     from rich.console import Console
     console = Console(stderr=True)
     if quiet:

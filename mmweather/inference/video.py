@@ -140,8 +140,8 @@ class VideoSource:
             if _FOREIGN_FORMATS & set(container.format.name.split(',')):
                 raise UserError(f'{self.path} is not a video: give a video, an image or a folder of images')
             if _video_stream(container) is None:
-                raise UserError(f'{self.path} has no video in it, only {_kinds(container)}: give a file with a '
-                                'video stream')
+                kinds = ' and '.join(sorted({stream.type for stream in container.streams if stream.type != 'video'}))
+                raise UserError(f'{self.path} has no video in it{kinds and f", only {kinds}"}: give a file that has')
             yield container
 
     def _decoded(self, container, stream):
@@ -231,8 +231,14 @@ class VideoSink:
         self._count += 1
 
     def _muxer_options(self):
+        if self.path.suffix.lower() == '.mkv':
+            return {}
         # an index in front lets players start while the file still loads
-        return {} if self.path.suffix.lower() == '.mkv' else {'movflags': '+faststart'}
+        options = {'movflags': '+faststart'}
+        # the start of a stream is stored in units of the movie, by default milliseconds
+        if self._like and 1000 <= self._like.time_base.denominator <= 1_000_000:
+            options['movie_timescale'] = str(self._like.time_base.denominator)
+        return options
 
     def _add_video(self):
         if self._codec == 'ffv1':
@@ -348,12 +354,13 @@ class _Copier:
         """Copy the packets due by ``until`` seconds, all that are left for None."""
         while self._waiting is not None:
             packet = self._waiting
-            if packet.dts is not None:
-                if until is not None and packet.dts * packet.time_base - self._start > until:
-                    return
+            time = packet.pts if packet.dts is None else packet.dts
+            if until is not None and time is not None and time * packet.time_base - self._start > until:
+                return
+            if packet.size:  # the last packet of a stream is empty and only says so
                 offset = round(self._start / packet.time_base)
-                packet.dts -= offset
                 packet.pts = None if packet.pts is None else packet.pts - offset
+                packet.dts = None if packet.dts is None else packet.dts - offset
                 packet.stream = self._targets[packet.stream.index]
                 self._output.mux(packet)
             self._waiting = next(self._packets, None)
@@ -367,10 +374,6 @@ def _video_stream(container):
     attached = av.stream.Disposition.attached_pic
     return next((stream for stream in container.streams.video
                  if not stream.disposition & attached and stream.codec_context), None)
-
-
-def _kinds(container):
-    return ' and '.join(sorted({stream.type for stream in container.streams})) or 'nothing'
 
 
 def _codec_name(stream):
