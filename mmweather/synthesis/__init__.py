@@ -6,8 +6,9 @@ from .rain import Rain
 from .raindrops import Raindrops
 from .rainy import RainOn, RainyClip, rain_on, random_rain
 from .scenes import Scene, SceneFrame, SceneRenderer, render_scene, scene_stream
+from .vrds import VRDSVideo, write_vrds
 
 __all__ = [
-    'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame', 'SceneRenderer', 'rain_on', 'random_rain',
-    'render_scene', 'scene_stream',
+    'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame', 'SceneRenderer', 'VRDSVideo', 'rain_on',
+    'random_rain', 'render_scene', 'scene_stream', 'write_vrds',
 ]

@@ -1,0 +1,337 @@
+"""``mmweather synth``: scenes with exact geometry, and rain on them or on a video of one's own."""
+import signal
+import sys
+
+import click
+
+__all__ = ['command']
+
+PARTS = ('gt', 'drop', 'mask', 'streak')
+SCENES = ('drive', 'walk')
+
+
+class FrameSize(click.ParamType):
+    """A frame size as people write it: ``432x240`` is 432 wide and 240 high. The value is (height, width)."""
+
+    name = 'WxH'
+
+    def convert(self, value, param, ctx):
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = value.lower().partition('x')
+        if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 16):
+            self.fail(f'{value} is not a frame size of at least 16x16 such as 432x240', param, ctx)
+        return int(height), int(width)
+
+
+def _scene_options(function):
+    for option in reversed((
+            click.option('--frames', type=click.IntRange(1), metavar='N', help='Frames of a scene, or at most so many '
+                         'of a video, which then loses its sound.  [default: 60 of a scene, all of a video]'),
+            click.option('--size', type=FrameSize(), help='Size of a scene.  [default: 432x240]'),
+            click.option('--seed', type=int, default=0, show_default=True, help='The same seed gives the same frames.'),
+            click.option('--fps', type=click.FloatRange(1, 240), metavar='RATE',
+                         help='Frame rate of a scene or of a folder of frames.  [default: 25]'),
+            click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.'))):
+        function = option(function)
+    return function
+
+
+@click.group('synth')
+def command():
+    """Render scenes and rain on them, or on your own video, to train and test with."""
+    # a plain kill would leave unfinished files behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+@command.command('rain')
+@click.argument('source', metavar='INPUT')
+@click.option('-o', '--output', required=True, metavar='OUTPUT',
+              help='Where to: a video, an image, or a folder for frames or for a dataset.')
+@click.option('--strength', type=click.FloatRange(0, 3), default=1.0, show_default=True,
+              help='1 is heavy rain, about 22 dB.')
+@click.option('--no-streaks', is_flag=True, help='Drops on the lens only.')
+@click.option('--no-drops', is_flag=True, help='Streaks in the air only.')
+@click.option('--layout', type=click.Choice(['video', 'frames', 'vrds']),
+              help='vrds: a dataset to train on.  [default: by the suffix of OUTPUT]')
+@click.option('--save-parts', is_flag=True, help='Also write OUTPUT_gt, _drop, _mask and _streak.')
+@click.option('--videos', type=click.IntRange(0), metavar='N',
+              help='With --layout vrds: training videos.  [default: all of a folder, 1 of a scene]')
+@click.option('--test-videos', type=click.IntRange(0), default=0, show_default=True, metavar='N',
+              help='With --layout vrds: test videos after those.')
+@_scene_options
+def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no_drops, **options):
+    """Let it rain on INPUT: a video, a folder of frames, an image, scene:drive or scene:walk.
+
+    Streaks fall in the scene and drops sit on the lens; both follow from the seed and the frame number alone. Frame
+    rate and audio of a video are kept. With --layout vrds, INPUT may also be a folder of videos.
+    """
+    from pathlib import Path
+
+    if no_streaks and no_drops:
+        raise click.UsageError('--no-streaks and --no-drops together leave no rain; drop one of them.')
+    if layout != 'vrds' and (videos is not None or test_videos):
+        raise click.UsageError('--videos and --test-videos are for --layout vrds.')
+    if layout == 'vrds' and save_parts:
+        raise click.UsageError('--save-parts is not needed with --layout vrds, which holds all parts.')
+    options.update(streaks=not no_streaks, drops=not no_drops)
+    if layout == 'vrds':
+        _write_dataset(source, Path(output), videos, test_videos, **options)
+    else:
+        _write_rainy(source, Path(output), layout, save_parts, **options)
+
+
+@command.command('scene')
+@click.argument('kind', type=click.Choice(SCENES))
+@click.option('-o', '--output', required=True, metavar='OUTPUT', help='Where to: a video, or a folder for frames.')
+@click.option('--stereo', is_flag=True, help='Also write OUTPUT_right.')
+@click.option('--with-geometry', is_flag=True,
+              help='Also write OUTPUT_geometry: depth, flow and disparity of every frame, and the camera.')
+@_scene_options
+def scene(kind, output, stereo, with_geometry, frames, size, seed, fps, quiet):
+    """Render a drive along a street, or a walk on a pavement or in a park.
+
+    The geometry is one compressed .npz per frame with depth (metres), disparity (pixels) and, but for the last frame,
+    flow_forward and flow_backward (pixels), and a camera.json.
+    """
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from mmweather.inference import open_sink
+    from mmweather.synthesis import SceneRenderer
+
+    output, frames = Path(output), frames or 60
+    renderer = SceneRenderer(kind, size or (240, 432), seed, stereo, fps or 25)
+    with ExitStack() as stack:
+        left = stack.enter_context(open_sink(output, fps=renderer.fps))
+        right = stack.enter_context(open_sink(_beside(output, 'right'), fps=renderer.fps)) if stereo else None
+        if with_geometry:
+            folder = output.with_name(f'{output.stem}_geometry')
+            geometry = stack.enter_context(_GeometryFolder(folder, renderer))
+        progress = stack.enter_context(_progress(quiet))
+        for t in range(frames):
+            view = renderer.frame(t, flow=with_geometry and t + 1 < frames)
+            left.write(view.frame)
+            if stereo:
+                right.write(view.right)
+            if with_geometry:
+                geometry.write(view)
+            progress(t + 1, frames)
+    if not quiet:
+        click.echo(f'{output}: {frames} frames of {renderer.size[1]}x{renderer.size[0]}')
+
+
+class _SceneSource:
+    """A scene in the manner of the sources of :mod:`mmweather.inference.media`; its frames come with their depth.
+
+    The world is made when the first frame is asked for.
+    """
+
+    def __init__(self, kind, seed, frames, size, fps):
+        self.path, self._kind, self._seed = f'scene:{kind}', kind, seed
+        self.frame_count, self.size, self.fps = frames or 60, size or (240, 432), fps or 25
+
+    def with_depth(self):
+        from mmweather.synthesis import SceneRenderer
+
+        renderer = SceneRenderer(self._kind, self.size, self._seed, fps=self.fps)
+        for t in range(self.frame_count):
+            view = renderer.frame(t, flow=False)
+            yield view.frame, view.depth
+
+
+class _GeometryFolder:
+    """The geometry of a scene: a folder that appears when it is whole and replaces an older one."""
+
+    def __init__(self, path, renderer):
+        self.path, self.renderer, self.count = path, renderer, 0
+        self.part = path.with_name(f'.{path.name}.part')
+
+    def __enter__(self):
+        import json
+        import shutil
+
+        from mmweather.inference.files import writing
+        shutil.rmtree(self.part, ignore_errors=True)
+        camera = {**self.renderer.intrinsics, 'baseline': self.renderer.baseline, 'fps': self.renderer.fps}
+        with writing(self.path):
+            self.part.mkdir()
+            (self.part / 'camera.json').write_text(json.dumps(camera, indent=2) + '\n', encoding='utf-8')
+        return self
+
+    def write(self, view):
+        import numpy as np
+
+        from mmweather.inference.files import writing
+        names = ('depth', 'disparity', 'flow_forward', 'flow_backward')
+        arrays = {name: getattr(view, name) for name in names if getattr(view, name) is not None}
+        with writing(self.path):
+            np.savez_compressed(self.part / f'{self.count:08d}.npz', **arrays)
+        self.count += 1
+
+    def __exit__(self, kind, *exception):
+        import os
+        import shutil
+
+        from mmweather.inference.files import writing
+        try:
+            if kind is None:
+                with writing(self.path):
+                    if self.path.is_dir():
+                        shutil.rmtree(self.path)
+                    os.replace(self.part, self.path)
+        finally:
+            shutil.rmtree(self.part, ignore_errors=True)
+
+
+def _scene_kind(source):
+    """The kind of scene that INPUT names, None if it is a file or folder."""
+    from mmweather.errors import UserError
+
+    if not source.startswith('scene:'):
+        return None
+    kind = source.removeprefix('scene:')
+    if kind not in SCENES:
+        raise UserError(f'{source} is not a scene: use {" or ".join(f"scene:{name}" for name in SCENES)}')
+    return kind
+
+
+def _open(source, size):
+    """A file or folder as a source of frames."""
+    from mmweather.errors import UserError
+    from mmweather.inference import open_source
+
+    if size:
+        raise UserError(f'{source} has a size of its own: leave --size out, which is for scenes')
+    return open_source(source)
+
+
+def _length(source, frames):
+    """How many of its frames are wanted, None if only reading will tell."""
+    if source.frame_count is None or frames is None:
+        return source.frame_count
+    return min(source.frame_count, frames)
+
+
+def _rainy_frames(source, seed, frames, fps, strength, streaks, drops):
+    """Rain on a source, frame by frame: the dicts of :class:`mmweather.synthesis.RainOn`."""
+    from itertools import islice
+
+    from mmweather.synthesis import RainOn
+
+    rainer = RainOn(source.size, seed, strength, float(source.fps or fps or 25), streaks, drops)
+    pairs = source.with_depth() if isinstance(source, _SceneSource) else ((frame, None) for frame in source)
+    for t, (frame, depth) in enumerate(islice(pairs, frames)):
+        yield rainer(frame, t, depth)
+
+
+def _write_rainy(source, output, layout, save_parts, seed, frames, size, fps, quiet, **rain):
+    """One rainy video, image or folder of frames, and its parts beside it."""
+    from contextlib import ExitStack
+
+    import cv2
+
+    from mmweather.errors import UserError
+    from mmweather.inference import open_sink
+    from mmweather.inference.video import VIDEO_SUFFIXES
+
+    if layout == 'video' and output.suffix.lower() not in VIDEO_SUFFIXES:
+        raise UserError(f'{output} is not the name of a video: give it a suffix such as .mp4, or use --layout frames')
+    if layout == 'frames' and output.suffix:
+        raise UserError(f'{output} is not the name of a folder: leave its suffix out, or use --layout video')
+    kind = _scene_kind(source)
+    opened = _SceneSource(kind, seed, frames, size, fps) if kind else _open(source, size)
+    if not kind and output.exists() and output.samefile(opened.path):
+        raise UserError(f'{output} is the input, which would be overwritten: choose another output')
+    total = _length(opened, frames)
+    # the sound of all of a video does not belong to a part of it
+    part = frames is not None and (opened.frame_count is None or frames < opened.frame_count)
+    like = None if kind or (opened.fps and part) else opened
+    with ExitStack() as stack:
+        sinks = {part: stack.enter_context(open_sink(_beside(output, part), like, fps=opened.fps or fps))
+                 for part in ('lq', *(PARTS if save_parts else ()))}
+        progress = stack.enter_context(_progress(quiet))
+        done = 0
+        for parts in _rainy_frames(opened, seed, frames, fps, **rain):
+            for part, sink in sinks.items():
+                gray = parts[part].shape[2] == 1
+                sink.write(cv2.cvtColor(parts[part], cv2.COLOR_GRAY2RGB) if gray else parts[part])
+            done += 1
+            progress(done, total)
+    if not quiet:
+        click.echo(f'{output}: {done} rainy frames of {opened.size[1]}x{opened.size[0]}')
+
+
+def _write_dataset(source, output, videos, test_videos, seed, frames, size, fps, quiet, **rain):
+    """Rainy videos in the VRDS layout; each has its own seed, counted up from the user's."""
+    from mmweather.synthesis import write_vrds
+
+    kind = _scene_kind(source)
+    if kind:
+        videos = 1 if videos is None else videos
+        jobs = [(f'{kind}_{seed + number:04d}', _SceneSource(kind, seed + number, frames, size, fps))
+                for number in range(videos + test_videos)]
+    else:
+        jobs = [(name, _open(path, size)) for name, path in _videos_in(source)]
+        videos = _train_count(source, len(jobs), videos, test_videos)
+        jobs = jobs[:videos + test_videos]
+    lengths = [_length(opened, frames) for _, opened in jobs]
+    total = None if None in lengths else sum(lengths)
+    done = 0
+    with _progress(quiet) as progress:
+
+        def counted(rainy):
+            nonlocal done
+            for parts in rainy:
+                yield parts
+                done += 1
+                progress(done, total)
+
+        for number, (name, opened) in enumerate(jobs):
+            rainy = _rainy_frames(opened, seed + number, frames, fps, **rain)
+            write_vrds(output, name, counted(rainy), 'train' if number < videos else 'test')
+    if not quiet:
+        click.echo(f'{output}: {videos} training and {len(jobs) - videos} test videos, {done} frames')
+
+
+def _train_count(source, found, videos, test_videos):
+    """How many of the videos found are for training."""
+    from mmweather.errors import UserError
+
+    wanted = max(found - test_videos, 0) if videos is None else videos
+    if wanted + test_videos > found or wanted + test_videos == 0:
+        raise UserError(f'{source} holds {found} video{"s" if found > 1 else ""} but {wanted} for training and '
+                        f'{test_videos} for testing are asked for: change --videos and --test-videos')
+    return wanted
+
+
+def _videos_in(source):
+    """Names and paths of the videos behind INPUT: itself, or the videos and folders of frames in it."""
+    from pathlib import Path
+
+    from mmweather.inference.frames import IMAGE_SUFFIXES, natural_key
+    from mmweather.inference.video import VIDEO_SUFFIXES
+
+    path = Path(source)
+    inside = sorted(path.iterdir(), key=lambda entry: natural_key(entry.name)) if path.is_dir() else []
+    videos = [entry for entry in inside if not entry.name.startswith('.')
+              and (entry.is_dir() or entry.suffix.lower() in VIDEO_SUFFIXES)]
+    if not videos or any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in inside):
+        videos = [path]
+    stems = [video.stem for video in videos]
+    # two containers of one name stay apart
+    return [(video.name if stems.count(video.stem) > 1 else video.stem, video) for video in videos]
+
+
+def _beside(output, part):
+    """The output for a part: rainy.mp4 has its drops in rainy_drop.mp4."""
+    return output if part == 'lq' else output.with_name(f'{output.stem}_{part}{output.suffix}')
+
+
+def _progress(quiet):
+    """Progress on stderr; called with the frames done and those in all."""
+    from contextlib import nullcontext
+
+    from mmweather.cli.restore import _progress as restoring
+    return nullcontext(lambda done, total: None) if quiet else restoring(quiet)
