@@ -204,6 +204,19 @@ def _survive_torchvision(collect_env_module):
     _rebind(collect_env_module, 'collect_env', collect_env)
 
 
+def _lacks_operators(extension):
+    return not extension._has_ops()
+
+
+def _define_operators(extension):
+    import torch
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    for name in ('nms', 'qnms'):
+        library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    # The definitions go when the library does.
+    extension.mmweather_library = library
+
+
 def _has_no_cuda(module):
     import torch
     return not torch.cuda.is_available()
@@ -297,11 +310,18 @@ REPAIRS = (
     Repair(
         name='broken torchvision',
         module='mmengine.utils.dl_utils.collect_env',
-        symptom='every Runner dies with "operator torchvision::nms does not exist" beside a torchvision that was '
-        'built for another torch',
+        symptom='every Runner dies where torchvision is installed and cannot be imported',
         remedy='reports the environment without torchvision',
         needed=_torchvision_is_installed,
         apply=_survive_torchvision),
+    Repair(
+        name='torchvision of another torch',
+        module='torchvision.extension',
+        symptom='import torchvision fails with "operator torchvision::nms does not exist" where it was built for '
+        'another torch, such as its CUDA build beside a CPU torch',
+        remedy='declares the two operators, so that all of torchvision that is Python works',
+        needed=_lacks_operators,
+        apply=_define_operators),
     Repair(
         name='distributed start on CPU',
         module='mmengine.dist.utils',

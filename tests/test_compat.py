@@ -57,10 +57,17 @@ FAULTS = {
         assert _get_package_and_cfg_path('mmweather::vimpnet.py') == ('mmweather', 'vimpnet.py')
     """,
     'broken torchvision': """
+        import sys, torch
         from mmengine.runner.runner import collect_env
-        import torch
-        environment = collect_env()
-        assert environment['PyTorch'] == torch.__version__ and 'nms' in environment['TorchVision']
+        sys.path.insert(0, 'broken')
+        try:
+            environment = collect_env()
+        finally:
+            sys.path.remove('broken')
+        assert environment['PyTorch'] == torch.__version__ and 'libcudart' in environment['TorchVision']
+    """,
+    'torchvision of another torch': """
+        import torchvision
     """,
     'distributed start on CPU': """
         import mmengine.dist, torch
@@ -94,9 +101,13 @@ def room(tmp_path_factory):
                 log_scalars=dict(loss=HistoryBuffer([4.0, 1.0], [1, 1])),
                 runtime_info=dict(best_score=np.float64(31.5)),
                 resumed_keys=dict(loss=True))), folder / 'native.pth')
+    (folder / 'broken').mkdir()
+    (folder / 'broken' / 'torchvision.py').write_text('raise OSError("libcudart.so.13: cannot open it")')
     (folder / 'torchvision').mkdir()
+    (folder / 'torchvision' / 'extension.py').write_text('def _has_ops():\n    return False\n')
     (folder / 'torchvision' / '__init__.py').write_text(
-        'raise RuntimeError("operator torchvision::nms does not exist")')
+        'import torch\nfrom . import extension\n'
+        '@torch.library.register_fake("torchvision::nms")\ndef nms(dets, scores, iou_threshold):\n    return dets\n')
     (folder / 'mmagic').mkdir()
     (folder / 'mmagic' / '__init__.py').write_text(
         'import numpy as np\ndtypes = {"bool": bool if np.bool8 is np.bool_ else None}')
