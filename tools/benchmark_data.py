@@ -1,8 +1,8 @@
 """Measure how many training samples per second one core reads from a VRDS folder.
 
 Times the published training pipeline (clips of 5 frames, crops of 256, five keys) in its variants: the order of
-cropping and loading, fewer keys, and frames cached as raw arrays (``mmweather data cache``). Without a folder it makes one of
-1280x720 PNG files, rained on by the package's own synthesis.
+cropping and loading, fewer keys, and frames cached as raw arrays (``mmweather data cache``). Without a folder it makes
+one of 1280x720 PNG files, rained on by the package's own synthesis.
 """
 import argparse
 import resource
