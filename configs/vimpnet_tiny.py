@@ -15,7 +15,8 @@ model = dict(
         spynet=dict(num_levels=4, widths=(8, 16, 16, 8)),
         transformer=dict(
             encoder_channels=(8, 24, 48), embed_dims=96, num_heads=4, ffn_channels=192, repeats=(1, 1),
-            upsample_channels=(48, 32)),
+            upsample_channels=(48, 32),
+            init_std=None),
         min_size=64,
         tile=480),
     loss=dict(type='ViMPLoss'))

@@ -1,13 +1,15 @@
 """Blocks that two or more methods use."""
 from .alignment import SecondOrderDeformableAlignment
 from .conv3d import ClipConv3d
+from .init import kaiming_init
 from .propagation import BidirectionalPropagation, neighbour_flows
 from .reconstruction import ClipReconstruction
-from .residual import ResidualBlock, ResidualBlocksWithInputConv, ResidualBlock3d
+from .residual import ResidualBlock, ResidualBlock3d, ResidualBlocksWithInputConv
 from .spynet import SPyNet
 from .warp import flow_warp
 
 __all__ = [
     'BidirectionalPropagation', 'ClipConv3d', 'ClipReconstruction', 'ResidualBlock', 'ResidualBlock3d',
-    'ResidualBlocksWithInputConv', 'SPyNet', 'SecondOrderDeformableAlignment', 'flow_warp', 'neighbour_flows',
+    'ResidualBlocksWithInputConv', 'SPyNet', 'SecondOrderDeformableAlignment', 'flow_warp', 'kaiming_init',
+    'neighbour_flows',
 ]

@@ -5,13 +5,19 @@ streaks' intensity, and takes the streaks away. The second, a dual transformer o
 fills what raindrops hide, guided by a predicted mask of the drops. Architecture and quirks follow the authors'
 published code (Apache-2.0) as it behaves; every line here is our own.
 """
-import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mmweather.registry import MODELS
 
-from ..layers import BidirectionalPropagation, ClipReconstruction, ResidualBlocksWithInputConv, SPyNet, neighbour_flows
+from ..layers import (
+    BidirectionalPropagation,
+    ClipReconstruction,
+    ResidualBlocksWithInputConv,
+    SPyNet,
+    kaiming_init,
+    neighbour_flows,
+)
 from ..layers.conv3d import ClipConv3d
 from ..layers.reconstruction import frame_conv
 from ..temporal import ClipNetwork, ClipProtocol
@@ -70,6 +76,18 @@ class ViMPNet(ClipNetwork):
         self.to_stage1 = frame_conv(full_channels, 3)
         self.drop_head = _map_head(full_channels, drop_channels)
         self.transformer = DualRaindropTransformer(**(transformer or {}))
+        self.init_weights()
+
+    def init_weights(self):
+        """Initialises the first stage; how the authors did is not known, so this is ours. The second does it itself.
+
+        The flow network keeps PyTorch's initialisation: it wants pretrained weights, or small first steps.
+        """
+        for part in (self.extract, self.streak_head, self.propagation.refine, self.reconstruction, self.drop_head):
+            kaiming_init(part)
+        # Begin near a network that sees nothing and changes nothing, and learn from there.
+        for last in (self.streak_head[-1], self.drop_head[-1], self.to_stage1):
+            last.weight.data.mul_(0.1)
 
     def forward(self, clip):
         """Restores a clip.

@@ -27,10 +27,12 @@ class DualRaindropTransformer(nn.Module):
         patch_stride (int): Distance of neighbouring patches. Defaults to 3.
         upsample_channels (tuple[int, int]): Widths of the convolutions before the two pixel shuffles.
             Defaults to (128, 64).
+        init_std (float, optional): Standard deviation of all initial weights; the published 0.02 suits the published
+            widths. None scales each layer to its width, which narrow networks need. Defaults to 0.02.
     """
 
     def __init__(self, encoder_channels=(64, 128, 256), embed_dims=512, num_heads=4, ffn_channels=2048,
-                 repeats=(2, 2), patch_size=7, patch_stride=3, upsample_channels=(128, 64)):
+                 repeats=(2, 2), patch_size=7, patch_stride=3, upsample_channels=(128, 64), init_std=0.02):
         super().__init__()
         self.repeats = tuple(repeats)
         # Slope 0.01 at the end of the two RGB encoders is what the published code has.
@@ -43,14 +45,20 @@ class DualRaindropTransformer(nn.Module):
         self.fuse = _FusionBlock(embed_dims, num_heads, ffn_channels)
         self.upsample = ClipUpsampler(encoder_channels[-1], upsample_channels)
         self.to_residual = frame_conv(self.upsample.out_channels, 3)
-        self.init_weights()
+        self.init_weights(init_std)
 
-    def init_weights(self):
-        """Draws every weight from N(0, 0.02) and sets every bias to zero, as published."""
+    def init_weights(self, std):
+        """Draws weights from N(0, std), or by the width of each layer if ``std`` is None; biases are zero."""
         for module in self.modules():
-            if isinstance(module, (nn.Conv1d, nn.Conv2d, ClipConv3d, nn.Linear)):
-                nn.init.normal_(module.weight, 0.0, 0.02)
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+                if std is None:
+                    nn.init.kaiming_normal_(module.weight, a=0.2)
+                else:
+                    nn.init.normal_(module.weight, 0.0, std)
                 nn.init.zeros_(module.bias)
+        if std is None:
+            # Begin near a network that changes nothing, and learn from there.
+            self.to_residual.weight.data.mul_(0.01)
 
     def forward(self, stage1, drop_mask):
         """Predicts what to add to the first stage's frames.
