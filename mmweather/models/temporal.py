@@ -18,7 +18,11 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-__all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'resolve_protocol', 'restore_clip', 'restore_frames']
+__all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'resolve_protocol', 'restore_clip', 'restore_frames',
+           'split_scenes']
+
+# what makes a cut: the least mean difference of the frames' thumbnails, and how many times the usual one that is
+_CUT, _UNUSUAL = 0.1, 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class ClipProtocol:
             ``tile_overlap``, since otherwise some pixels would be covered by no tile. Defaults to 0.
         blend (str): ``'mean'`` averages everything that covers a pixel, ``'crossfade'`` weights windows and tiles by
             linear ramps over their overlaps. Defaults to ``'crossfade'``.
+        fit (str): How frames come to a size that the network accepts: ``'pad'`` reflects them at the bottom and the
+            right and cuts that off again, ``'crop'`` leaves out what exceeds the multiple, so that the result is
+            smaller than the input, as some papers score. Defaults to ``'pad'``.
+        size_divisor (int, optional): Multiple to fit to, instead of the network's everyday one. Defaults to None.
+        scene_cuts (bool): Start anew at every cut between scenes, as if a video ended and another began: neither a
+            state nor a window crosses it. Defaults to False.
 
     Raises:
         ValueError: If the numbers do not make a complete cover.
@@ -49,6 +59,9 @@ class ClipProtocol:
     tile_overlap: int = 0
     tile_border: int = 0
     blend: str = 'crossfade'
+    fit: str = 'pad'
+    size_divisor: int | None = None
+    scene_cuts: bool = False
 
     def __post_init__(self):
         if self.window < 1 or not 0 <= self.window_overlap < self.window:
@@ -62,6 +75,8 @@ class ClipProtocol:
                              f'{2 * self.tile_border} pixels, not {self.tile_overlap}')
         if self.blend not in ('mean', 'crossfade'):
             raise ValueError(f"blend must be 'mean' or 'crossfade', not {self.blend!r}")
+        if self.fit not in ('pad', 'crop'):
+            raise ValueError(f"fit must be 'pad' or 'crop', not {self.fit!r}")
 
 
 class _TemporalNetwork(nn.Module):
@@ -72,6 +87,7 @@ class _TemporalNetwork(nn.Module):
         min_size (int): Height and width are padded to at least this many pixels. Defaults to 1.
         tile (int, optional): Side of the tiles of the everyday protocol, None for whole frames. Defaults to None.
         tile_overlap (int): Overlap of the tiles of the everyday protocol in pixels. Defaults to 32.
+        scene_cuts (bool): Whether the everyday protocol starts anew at cuts between scenes. Defaults to False.
         protocols (dict[str, ClipProtocol]): Protocols by name, such as ``'published'``. Defaults to none.
     """
 
@@ -79,12 +95,14 @@ class _TemporalNetwork(nn.Module):
     min_size: int = 1
     tile: int | None = None
     tile_overlap: int = 32
+    scene_cuts: bool = False
     protocols: ClassVar[dict[str, ClipProtocol]] = {}
 
     @property
     def default_protocol(self):
         """ClipProtocol: The everyday protocol, made of the network's attributes."""
-        return ClipProtocol(tile=self.tile, tile_overlap=0 if self.tile is None else self.tile_overlap)
+        return ClipProtocol(tile=self.tile, tile_overlap=0 if self.tile is None else self.tile_overlap,
+                            scene_cuts=self.scene_cuts)
 
 
 class ClipNetwork(_TemporalNetwork):
@@ -184,9 +202,10 @@ def resolve_protocol(network, protocol=None):
             known = ', '.join(sorted(network.protocols)) or 'none'
             raise KeyError(f'{type(network).__name__} has no protocol {protocol!r}; it has: {known}')
         protocol = network.protocols[protocol]
-    if protocol.tile is not None and (protocol.tile % network.size_divisor or protocol.tile < network.min_size):
+    divisor = protocol.size_divisor or network.size_divisor
+    if protocol.tile is not None and (protocol.tile % divisor or protocol.tile < network.min_size):
         raise ValueError(f'tiles of {protocol.tile} pixels do not suit {type(network).__name__}: they must be a '
-                         f'multiple of {network.size_divisor} and at least {_padded_size(1, network)}')
+                         f'multiple of {divisor} and at least {_padded_size(1, network.min_size, divisor)}')
     return protocol
 
 
@@ -205,10 +224,12 @@ def restore_frames(network, frames, protocol=None, device=None, dtype=None, *, c
         output_device (torch.device or str): Where the restored frames are wanted. Defaults to ``'cpu'``.
 
     Yields:
-        Tensor: Restored frames, float32, one for each input frame and in the same order.
+        Tensor: Restored frames, float32, one for each input frame and in the same order; smaller than those if the
+        protocol crops.
 
     Raises:
-        ValueError: If a frame's shape is not the first frame's, or is no frame's shape at all.
+        ValueError: If a frame's shape is not the first frame's, or is no frame's shape at all, or if a protocol that
+            crops leaves less than the network's ``min_size``.
     """
     batches = (frame.unsqueeze(0) for frame in frames)
     for restored in _restored(network, batches, protocol, device, dtype):
@@ -229,10 +250,10 @@ def restore_clip(network, clip, protocol=None, *, dtype=None, clamp=True):
         clamp (bool): Clamp the result to [0, 1]. Defaults to True.
 
     Returns:
-        Tensor: The restored clip, float32, in the shape of ``clip`` and on its device.
+        Tensor: The restored clip, float32, in the shape of ``clip`` and on its device; smaller if the protocol crops.
 
     Raises:
-        ValueError: If ``clip`` has no frames or not the shape of a clip.
+        ValueError: If ``clip`` has no frames or not the shape of a clip, or see :func:`restore_frames`.
     """
     if clip.ndim not in (5, 6) or clip.shape[1] < 1:
         raise ValueError('expected a clip of shape (N, T, 3, H, W) or (N, T, 2, 3, H, W) with T >= 1, '
@@ -253,7 +274,8 @@ def _restored(network, frames, protocol, device, dtype):
     try:
         frames = _on_device(frames, device)
         run = _run_windows if isinstance(network, ClipNetwork) else _run_steps
-        yield from run(network, frames, protocol, dtype)
+        for scene in split_scenes(frames) if protocol.scene_cuts else [frames]:
+            yield from run(network, scene, protocol, dtype)
     finally:
         network.train(was_training)
 
@@ -272,6 +294,45 @@ def _on_device(frames, device):
             frame = frame.to(device, non_blocking=True)
         # uint8 crosses to the device and is scaled there: a quarter of the traffic
         yield frame.float() / 255 if frame.dtype == torch.uint8 else frame.float()
+
+
+def split_scenes(frames):
+    """Splits a stream of frames where one scene is cut to another.
+
+    Frames are compared as thumbnails of 16x16 means, which motion and noise change little and a cut changes much:
+    a cut is where the mean difference is at least 0.1, and at least four times what is usual in the scene, so that a
+    fast pan is none.
+
+    Args:
+        frames (Iterable[Tensor]): Frames ``(N, 3, H, W)`` or ``(N, 2, 3, H, W)`` in [0, 1]; a cut in any of the N
+            videos is a cut in all.
+
+    Yields:
+        Iterator[Tensor]: The frames of one scene. Like the groups of :func:`itertools.groupby` it shares the stream,
+        and must be used up before the next scene is asked for.
+    """
+    frames = iter(frames)
+    waiting = _take(frames, 1)
+
+    def scene():
+        before, usual = _thumbnail(waiting[0]), None
+        yield waiting.pop()
+        for frame in frames:
+            thumbnail = _thumbnail(frame)
+            difference = (thumbnail - before).abs().mean((-3, -2, -1)).max().item()
+            if difference >= max(_CUT, _UNUSUAL * (usual or 0)):
+                waiting.append(frame)
+                return
+            usual = difference if usual is None else 0.8 * usual + 0.2 * difference
+            before = thumbnail
+            yield frame
+
+    while waiting:
+        yield scene()
+
+
+def _thumbnail(frame):
+    return nn.functional.adaptive_avg_pool2d(frame.flatten(0, -4), 16)
 
 
 def _run_windows(network, frames, protocol, dtype):
@@ -347,18 +408,25 @@ class _Tiles:
 
     def __init__(self, network, protocol, frame):
         self.size = tuple(frame.shape[-2:])
+        divisor = protocol.size_divisor or network.size_divisor
+        if protocol.fit == 'crop':
+            self.size = tuple(length // divisor * divisor for length in self.size)
+            if min(self.size) < network.min_size:
+                height, width = frame.shape[-2:]
+                raise ValueError(f'a protocol that crops needs frames of at least {network.min_size} pixels for '
+                                 f'{type(network).__name__}, not {width}x{height}')
         tiled = [protocol.tile is not None and length > protocol.tile for length in self.size]
         # where tiles are laid they are laid on the frame itself: padding would only make more of them
-        self.padded = [length if is_tiled else _padded_size(length, network)
+        self.padded = [length if is_tiled else _padded_size(length, network.min_size, divisor)
                        for length, is_tiled in zip(self.size, tiled)]
         self.rows, self.columns = (
             _cover(length, protocol, frame.device) if is_tiled else [(slice(0, length), None)]
             for length, is_tiled in zip(self.padded, tiled))
 
     def run(self, frames, function):
-        """Apply ``function(tile, index)`` to each tile of ``frames`` (..., H, W) and blend what it returns."""
+        """Fit ``frames`` (..., H, W), apply ``function(tile, index)`` to each tile and blend what it returns."""
         height, width = self.size
-        frames = _reflect(frames, *self.padded)
+        frames = _reflect(frames[..., :height, :width], *self.padded)
         if len(self.rows) == len(self.columns) == 1:
             return function(frames, 0)[..., :height, :width].float()
         blended = None
@@ -416,9 +484,9 @@ def _ramps(length, overlap, border, blend, first=False, last=False):
     return [min(1.0 if first else rise(index), 1.0 if last else rise(length - 1 - index)) for index in range(length)]
 
 
-def _padded_size(length, network):
-    """Smallest multiple of the network's ``size_divisor`` that holds ``length`` pixels and ``min_size``."""
-    return -(-max(length, network.min_size) // network.size_divisor) * network.size_divisor
+def _padded_size(length, min_size, divisor):
+    """Smallest multiple of ``divisor`` that holds ``length`` and ``min_size`` pixels."""
+    return -(-max(length, min_size) // divisor) * divisor
 
 
 def _reflect(frames, height, width):
