@@ -1,0 +1,7 @@
+"""PVDNet and BIMNet: motion blur removed from video (ACM TOG 2021)."""
+from .bimnet import BIMNet
+from .checkpoint import BIMNET_LAYOUTS, PVDNET_LAYOUT
+from .losses import BlurInvariantLoss, PVDLoss
+from .network import PVDNet
+
+__all__ = ['BIMNET_LAYOUTS', 'BIMNet', 'BlurInvariantLoss', 'PVDLoss', 'PVDNET_LAYOUT', 'PVDNet']

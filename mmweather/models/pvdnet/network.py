@@ -1,0 +1,164 @@
+"""PVDNet: "Recurrent Video Deblurring with Blur-Invariant Motion Estimation and Pixel Volumes" (ACM TOG 2021).
+
+One step per frame. BIMNet estimates the motion from the current to the previous frame; along it, every pixel collects
+candidates from the previous *result*, its pixel volume; a U-shaped network deblurs the current frame with its
+neighbours and that volume. Architecture and quirks follow the paper and the behaviour of the authors' published code;
+every line here is our own.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mmweather import ops
+from mmweather.registry import MODELS
+
+from ..temporal import ClipProtocol, RecurrentNetwork
+from .bimnet import BIMNet
+from .checkpoint import PVDNET_LAYOUT
+
+
+@dataclass(frozen=True)
+class PVDState:
+    """What one step hands to the next.
+
+    Args:
+        previous (Tensor): The blurred frame before, ``(N, 3, H, W)`` in [-1, 1].
+        output (Tensor): Its result, not clipped, ``(N, 3, H, W)`` around [-1, 1].
+    """
+
+    previous: torch.Tensor
+    output: torch.Tensor
+
+
+@MODELS.register_module()
+class PVDNet(RecurrentNetwork):
+    """Recurrent video deblurring with one frame of look-ahead.
+
+    The defaults are the published network: 5,132,579 parameters and 5,381,969 of BIMNet.
+
+    Args:
+        volume_channels (int): Channels of the pixel volume's branch. Defaults to 64.
+        image_channels (int): Channels of the frames' branch. Defaults to 32.
+        channels (int): Channels at full and half resolution. Defaults to 64.
+        bottleneck_channels (int): Channels of the first convolution at a quarter of the resolution. Defaults to 128.
+        body_channels (int): Channels of the residual blocks. Defaults to 128.
+        num_blocks (int): Number of residual blocks. Defaults to 12.
+        motion (dict, optional): Arguments of :class:`BIMNet`.
+    """
+
+    lookahead = 1
+    #: For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
+    size_divisor = 32
+    min_size = 32
+    scene_cuts = True
+    official_layouts = (PVDNET_LAYOUT, )
+    #: As the published numbers were made: frames cropped to multiples of 4, motion estimated within multiples of 32.
+    protocols = dict(published=ClipProtocol(fit='crop', size_divisor=4))
+
+    def __init__(self, volume_channels=64, image_channels=32, channels=64, bottleneck_channels=128, body_channels=128,
+                 num_blocks=12, motion=None):
+        super().__init__()
+        self.motion = BIMNet(**(motion or {}))
+        self.deblur = DeblurNet(volume_channels, image_channels, channels, bottleneck_channels, body_channels,
+                                num_blocks)
+
+    def init_state(self, frames):
+        """Makes the state for a video's first frame, or in training for the frame before the first target.
+
+        Args:
+            frames (Tensor): The frame and the one after it, ``(N, 2, 3, H, W)`` in [0, 1].
+
+        Returns:
+            PVDState: The frame stands for the one before it, and for that one's result.
+        """
+        first = _signed(frames[:, 0])
+        return PVDState(first, first)
+
+    def step(self, frames, state):
+        """Deblurs one frame.
+
+        Args:
+            frames (Tensor): The frame and the one after it, ``(N, 2, 3, H, W)``, RGB in [0, 1]; sides multiples of 4
+                and at least 32.
+            state (PVDState): From :meth:`init_state` or the previous step.
+
+        Returns:
+            tuple[dict[str, Tensor], PVDState]: ``output`` ``(N, 3, H, W)`` around [0, 1], not clipped; ``flow``
+            ``(N, 2, H, W)`` from the frame to the previous one, in pixels; ``pixel_volume`` ``(N, 25, H, W)``, gray
+            in [-1, 1]. And the next state.
+
+        Raises:
+            ValueError: If the frames' sides are no multiples of 4.
+        """
+        current, following = _signed(frames).unbind(1)
+        if current.shape[-2] % 4 or current.shape[-1] % 4:
+            raise ValueError(f'frames: expected height and width to be multiples of 4, got '
+                             f'{tuple(current.shape[-2:])}; mmweather.restore_clip pads and crops')
+        flow = self.motion(frames[:, 0], _unsigned(state.previous))
+        volume = ops.pixel_volume(state.output, current, flow)
+        output = self.deblur(current, state.previous, following, volume)
+        return dict(output=_unsigned(output), flow=flow, pixel_volume=volume), PVDState(current, output)
+
+
+class DeblurNet(nn.Module):
+    """The deblurring network: a U-Net over frames and pixel volume; see :class:`PVDNet` for the arguments."""
+
+    def __init__(self, volume_channels, image_channels, channels, bottleneck_channels, body_channels, num_blocks):
+        super().__init__()
+        self.volume_branch = nn.Sequential(*_conv_relu(25, volume_channels, 3),
+                                           *_conv_relu(volume_channels, volume_channels, 3))
+        self.image_branch = nn.Sequential(*_conv_relu(9, image_channels, 3),
+                                          *_conv_relu(image_channels, image_channels, 3))
+        self.merge = nn.Conv2d(volume_channels + image_channels, channels, 5, padding=2)
+        self.down1 = nn.Sequential(*_conv_relu(channels, channels, 5, stride=2),
+                                   nn.Conv2d(channels, channels, 5, padding=2))
+        self.down2 = nn.Sequential(*_conv_relu(channels, bottleneck_channels, 5, stride=2),
+                                   *_conv_relu(bottleneck_channels, body_channels, 5))
+        self.body = nn.Sequential(*(ReLUResidualBlock(body_channels) for _ in range(num_blocks)))
+        self.body_end = nn.Sequential(*_conv_relu(body_channels, body_channels, 3))
+        self.up1 = nn.ConvTranspose2d(body_channels, channels, 4, stride=2, padding=1)
+        self.up1_end = nn.Sequential(*_conv_relu(channels, channels, 5))
+        self.up2 = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+        self.up2_end = nn.Sequential(*_conv_relu(channels, channels, 5))
+        self.to_residual = nn.Conv2d(channels, 3, 5, padding=2)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, current, previous, following, volume):
+        """Deblurs ``current``, all frames ``(N, 3, H, W)`` in [-1, 1], with its pixel volume ``(N, 25, H, W)``."""
+        images = self.image_branch(torch.cat((current, previous, following), dim=1))
+        full = self.merge(torch.cat((self.volume_branch(volume), images), dim=1))
+        half = self.down1(full)
+        quarter = self.down2(half)
+        features = self.body_end(self.body(quarter)) + quarter
+        features = self.up1_end((self.up1(features) + half).relu_())
+        features = self.up2_end((self.up2(features) + full).relu_())
+        return self.to_residual(features).float() + current
+
+
+class ReLUResidualBlock(nn.Sequential):
+    """A residual block whose branch ends in a ReLU: ``x + ReLU(conv(ReLU(conv(x))))``."""
+
+    def __init__(self, channels):
+        super().__init__(*_conv_relu(channels, channels, 3), *_conv_relu(channels, channels, 3))
+
+    def forward(self, x):
+        """Maps ``(N, C, H, W)`` to the same shape."""
+        return x + super().forward(x)
+
+
+def _conv_relu(in_channels, out_channels, kernel_size, stride=1):
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2), nn.ReLU(inplace=True)
+
+
+def _signed(frames):
+    """From [0, 1] to [-1, 1]."""
+    return frames * 2 - 1
+
+
+def _unsigned(frames):
+    """From [-1, 1] to [0, 1]."""
+    return (frames + 1) / 2
