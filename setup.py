@@ -21,7 +21,8 @@ REQUIRED = [
     # Brings matplotlib, PyYAML and the one OpenCV distribution, opencv-python. It is not named here a second time, so
     # that who swapped it for opencv-python-headless on a server keeps that one: they overwrite each other's files.
     'mmengine>=0.10.6',
-    'av>=12',
+    # Before 17, colours between full and limited range came out wrong; 17 is the last for Python 3.10.
+    'av>=17',
     'click>=8.1',
     'rich>=12',
     'safetensors>=0.4',

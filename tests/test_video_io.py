@@ -342,7 +342,7 @@ def bad_cover_only(path):
         stream = output.add_stream_from_template(container.streams.audio[0])
         cover = output.add_stream('png', rate=1)
         cover.width, cover.height, cover.pix_fmt = 16, 16, 'rgb24'
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         output.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
         for packet in container.demux(audio=0):
             if packet.size:

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from mmweather.errors import UserError
 from mmweather.inference.files import check_file, part_file, writing_fault
@@ -23,12 +23,11 @@ __all__ = ['VIDEO_SUFFIXES', 'VideoSink', 'VideoSource']
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 
-# H.273 matrix coefficients -> swscale's name for them
-_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
-             7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+# H.273 matrix coefficients -> swscale's number for them, not all named before PyAV 18
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT709, _SMPTE170M = 1, 6
 # swscale's default rounding costs 1.3 grey levels on average in a round trip through yuv420p, this costs 0.4
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_SCALING = 0x4 | 0x40000 | 0x2000  # SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT, not named before PyAV 18
 # top-level boxes of MP4 and MOV
 _BOXES = {b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'mfra', b'sidx', b'uuid', b'udta', b'meta', b'wide', b'free',
           b'skip', b'pdin', b'pnot'}
@@ -74,7 +73,8 @@ class VideoSource:
             self._orientation = _orientation(first)
             self.size = _upright(np.empty((first.height, first.width, 0)), self._orientation).shape[:2]
             self.colorspace = _matrix(first)
-            self.color_primaries, self.color_trc = first.color_primaries, first.color_trc
+            self.color_primaries = stream.codec_context.color_primaries
+            self.color_trc = stream.codec_context.color_trc
             self.sample_aspect_ratio = stream.sample_aspect_ratio
             if self.sample_aspect_ratio and self._orientation[0]:
                 self.sample_aspect_ratio = 1 / self.sample_aspect_ratio
@@ -347,7 +347,7 @@ class _Copier:
             self.dropped.append(name)
             return
         target.metadata.update(stream.metadata)
-        target.disposition = stream.disposition
+        target.disposition = stream.disposition.value
         self._targets[stream.index] = target
 
     def copy(self, until=None):
