@@ -1,7 +1,7 @@
-"""Rainy clips made while training reads them: endless variety, nothing to download.
+"""Degraded clips made while training reads them: endless variety, nothing to download.
 
 The clean side is a fixed set of clips, procedural scenes and whatever videos are named, kept as uint8 arrays that all
-workers and processes map into memory; the rain is drawn anew for every sample.
+workers and processes map into memory; the weather is drawn anew for every sample.
 """
 import hashlib
 import os
@@ -20,25 +20,22 @@ from mmweather.errors import UserError
 from mmweather.registry import DATASETS
 from mmweather.synthesis.rain import default_focal
 from mmweather.synthesis.rainy import RainOn, random_rain
-from mmweather.synthesis.scenes import scene_stream
+from mmweather.synthesis.scenes import SceneRenderer
 
 from .base import ClipDataset
 from .frames import list_frames, read_frame
 
-__all__ = ['SyntheticRain']
+__all__ = ['SyntheticClips', 'SyntheticRain']
 
 
-@DATASETS.register_module()
-class SyntheticRain(ClipDataset):
-    """Rain streaks and raindrops synthesised on procedural scenes and on clean videos of the user.
+class SyntheticClips(ClipDataset):
+    """Base of the datasets that degrade clean clips on the fly: where the clean clips come from.
 
-    Samples have the keys of VRDS (``lq, gt, drop, mask, streak``) and go through the same transforms. Everything about
-    a sample follows from ``seed`` and the number of its draw (see :class:`ClipDataset`), so a resumed training sees
-    what an uninterrupted one would have seen. Rain falls after the clean crop was flipped and toned: it always comes
-    from above, unless a later transform turns it.
+    Everything about a sample follows from ``seed`` and the number of its draw (see :class:`ClipDataset`), so a resumed
+    training sees what an uninterrupted one would have seen. With ``test_mode=True`` there is one sample per source
+    instead: its first ``num_frames`` whole frames.
 
-    With ``test_mode=True`` there is one sample per source instead: its first ``num_frames`` whole frames under the
-    synthesis' default rain, which ``seed`` and the index decide.
+    Subclasses write :meth:`draw_sample`, with :meth:`clean_crop` and :meth:`vary_tone` at their service.
 
     Args:
         videos (Sequence[str]): Clean video files, or folders of frames. Defaults to (): scenes alone.
@@ -50,10 +47,6 @@ class SyntheticRain(ClipDataset):
         max_frames (int): How many frames of a video are used, from its beginning. Defaults to 300.
         num_frames (int): Frames per clip. Defaults to 5.
         crop_size (int): Side of the square crops in training. Defaults to 128.
-        clean_share (float): Share of samples without any rain, so that a network learns to leave clean frames alone.
-            Defaults to 0.08.
-        default_share (float): Share of samples with the synthesis' default rain at a strength of 0.5 to 1.4; the rest
-            is varied in every respect (:func:`random_rain`). Defaults to 0.4.
         augment (bool): Flip, tone and mirror time of the clean clips. Defaults to True.
         length (int): What ``len()`` says in training; a pass means nothing here. Defaults to 1000.
         pipeline (Sequence[dict | Callable]): Transforms. Defaults to ().
@@ -68,7 +61,10 @@ class SyntheticRain(ClipDataset):
         UserError: If a video cannot be read, or if a source is shorter than a clip or smaller than a crop.
     """
 
-    METAINFO = dict(dataset_name='SyntheticRain')
+    #: Moments per frame of a scene, for what happens between two frames.
+    MOMENTS = 1
+    #: Pixels around a crop that its degradation needs to see.
+    MARGIN = 0
 
     def __init__(self,
                  videos: Sequence[str] = (),
@@ -80,8 +76,6 @@ class SyntheticRain(ClipDataset):
                  max_frames: int = 300,
                  num_frames: int = 5,
                  crop_size: int = 128,
-                 clean_share: float = 0.08,
-                 default_share: float = 0.4,
                  augment: bool = True,
                  length: int = 1000,
                  pipeline: Sequence[dict | Callable] = (),
@@ -100,8 +94,6 @@ class SyntheticRain(ClipDataset):
         self.max_frames = max_frames
         self.num_frames = num_frames
         self.crop_size = crop_size
-        self.clean_share = clean_share
-        self.default_share = default_share
         self.augment = augment
         self.length = length
         self.cache_dir = Path(cache_dir or os.environ.get('MMWEATHER_CACHE') or '~/.cache/mmweather').expanduser()
@@ -115,19 +107,135 @@ class SyntheticRain(ClipDataset):
         """Prepare the sources, scenes first.
 
         Returns:
-            list[dict]: For each source its name, ``video``, and the ``path`` of its array ``(T, H, W, 3)``.
+            list[dict]: For each source its name, ``video``, the ``path`` of its array ``(T * moments, H, W, 3)`` and
+            its ``moments`` per frame.
         """
         sources = [self._scene(index) for index in range(self.scenes)]
         sources += [self._video(video, height) for video in self.videos for height in self.heights]
         for source in sources:
-            frames, height, width, _ = np.load(source['path'], mmap_mode='r').shape
+            moments, height, width, _ = np.load(source['path'], mmap_mode='r').shape
+            frames = moments // source['moments']
             if frames < self.num_frames:
                 raise UserError(f'{source["origin"]} has {frames} frames, but a clip takes {self.num_frames}: lower '
                                 f'num_frames or leave it out')
-            if not self.test_mode and min(height, width) < self.crop_size:
-                raise UserError(f'{source["origin"]} is {width}x{height}, smaller than crops of {self.crop_size}: '
+            if not self.test_mode and min(height, width) < self.crop_size + 2 * self.MARGIN:
+                needed = f'crops of {self.crop_size}' + (f' with {self.MARGIN} around' if self.MARGIN else '')
+                raise UserError(f'{source["origin"]} is {width}x{height}, smaller than {needed}: '
                                 f'lower crop_size or leave it out')
         return sources
+
+    def clean_crop(self, rng: np.random.Generator) -> tuple[dict, int, np.ndarray]:
+        """Take a random crop in space and time.
+
+        Args:
+            rng (np.random.Generator): The sample's own source of randomness.
+
+        Returns:
+            tuple[dict, int, np.ndarray]: The source, the number of the first frame in it, and the pixels, uint8
+            ``(num_frames * moments, crop_size + 2 * MARGIN, crop_size + 2 * MARGIN, 3)``, flipped and mirrored in time
+            if ``augment`` is set.
+        """
+        filmed = len(self.videos) * len(self.heights)
+        first, count = (0, self.scenes) if rng.random() < self.scene_share else (self.scenes, filmed)
+        source = self.get_data_info(int(first + rng.integers(count)))
+        frames = np.load(source['path'], mmap_mode='r')
+        length, side = self.num_frames * source['moments'], self.crop_size + 2 * self.MARGIN
+        start = int(rng.integers(len(frames) - length + 1))
+        rows, columns = frames.shape[1:3]
+        top, left = rng.integers(rows - side + 1), rng.integers(columns - side + 1)
+        clip = np.array(frames[start:start + length, top:top + side, left:left + side])
+        if self.augment:
+            flips = rng.random(3)
+            if flips[0] < 0.5:
+                clip = clip[:, :, ::-1]
+            if flips[1] < 0.15:
+                clip = clip[:, ::-1]
+            if flips[2] < 0.3:
+                clip = clip[::-1]
+        return source, start // source['moments'], np.ascontiguousarray(clip)
+
+    @staticmethod
+    def vary_tone(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One tone curve per channel: exposure, gamma and white balance of another camera and another hour.
+
+        Args:
+            clip (np.ndarray): uint8 ``(T, H, W, 3)``.
+            rng (np.random.Generator): The sample's own source of randomness.
+
+        Returns:
+            np.ndarray: uint8 of the same shape.
+        """
+        gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.06, 3))
+        levels = np.linspace(0, 1, 256)[:, None]**gamma * gain
+        table = np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)
+        return np.ascontiguousarray(np.stack([table[clip[..., channel], channel] for channel in range(3)], axis=-1))
+
+    def _scene(self, index):
+        kind = ('drive', 'walk')[index % 2]
+        seed = self.seed * 100_003 + index
+        # a scene cached by other code must not be met again
+        code = [path.read_bytes() for path in sorted(Path(synthesis.__file__).parent.glob('scene*.py'))]
+        spec = (self.scene_frames, self.scene_size, code) + ((self.MOMENTS, ) if self.MOMENTS > 1 else ())
+        path = self._cached(f'{kind}_{seed}', spec, lambda: scene_frames(
+            kind, self.scene_frames * self.MOMENTS, self.scene_size, seed, 25 * self.MOMENTS))
+        return dict(video=f'{kind}{index}', path=path, moments=self.MOMENTS, origin=f'the scene {kind}{index}')
+
+    def _video(self, video, height):
+        try:
+            stamp = video.stat()
+        except OSError as error:
+            raise UserError(f'{video} cannot be read ({error.strerror}): check "videos" of the dataset in the '
+                            f'config') from error
+        spec = (str(video.resolve()), stamp.st_size, stamp.st_mtime_ns, height, self.max_frames)
+        path = self._cached(f'{video.stem}_{height}', spec, lambda: islice(_decode(video, height), self.max_frames))
+        return dict(video=video.stem, path=path, moments=1, origin=str(video))
+
+    def _cached(self, name: str, spec: tuple, make: Callable[[], Iterator[np.ndarray]]) -> str:
+        """Path of the array of the frames that ``make`` yields, made unless it is there."""
+        path = self.cache_dir / f'{name}_{hashlib.sha256(repr(spec).encode()).hexdigest()[:12]}.npy'
+        if not path.is_file():
+            # ranks may prepare the same source at once: each renames its own whole file, and all are equal
+            part = path.with_suffix(f'.{os.getpid()}.part')
+            try:
+                self.cache_dir.mkdir(parents=True, exist_ok=True)
+                with open(part, 'wb') as file:
+                    print_log(f'preparing clean frames of {name} in {self.cache_dir}', logger='current')
+                    frames = list(make())
+                    if not frames:
+                        raise UserError(f'{name} has no frames: leave it out of "videos" of {type(self).__name__}')
+                    np.save(file, np.stack(frames))
+                part.replace(path)
+            except OSError as error:
+                raise UserError(f'{path} cannot be written ({error.strerror}): make room, or set cache_dir or '
+                                f'MMWEATHER_CACHE to another folder') from error
+            finally:
+                if part.exists():
+                    part.unlink()
+        return str(path)
+
+
+@DATASETS.register_module()
+class SyntheticRain(SyntheticClips):
+    """Rain streaks and raindrops synthesised on procedural scenes and on clean videos of the user.
+
+    Samples have the keys of VRDS (``lq, gt, drop, mask, streak``) and go through the same transforms. Rain falls after
+    the clean crop was flipped and toned: it always comes from above, unless a later transform turns it. In testing it
+    is the synthesis' default rain, which ``seed`` and the index decide.
+
+    Args:
+        clean_share (float): Share of samples without any rain, so that a network learns to leave clean frames alone.
+            Defaults to 0.08.
+        default_share (float): Share of samples with the synthesis' default rain at a strength of 0.5 to 1.4; the rest
+            is varied in every respect (:func:`random_rain`). Defaults to 0.4.
+        **kwargs: See :class:`SyntheticClips`.
+    """
+
+    METAINFO = dict(dataset_name='SyntheticRain')
+
+    def __init__(self, clean_share: float = 0.08, default_share: float = 0.4, **kwargs) -> None:
+        self.clean_share = clean_share
+        self.default_share = default_share
+        super().__init__(**kwargs)
 
     def draw_sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Take a clean clip and rain on it; see :meth:`ClipDataset.draw_sample`.
@@ -145,7 +253,8 @@ class SyntheticRain(ClipDataset):
             start, clip = 0, np.array(np.load(source['path'], mmap_mode='r')[:self.num_frames])
             frames = self._rain(clip, RainOn(clip.shape[1:3], seed=int(rng.integers(2**31))), 0)
         else:
-            source, start, clip = self._clean_crop(rng)
+            source, start, clip = self.clean_crop(rng)
+            clip = self.vary_tone(clip, rng) if self.augment else clip
             frames = self._random_rain(clip, rng)
         return dict(
             frames,
@@ -153,34 +262,6 @@ class SyntheticRain(ClipDataset):
             video=source['video'],
             names=[f'{start + t:08d}.png' for t in range(self.num_frames)],
             ori_shape=clip.shape[1:3])
-
-    def _clean_crop(self, rng):
-        """A random crop in space and time: its source, its first frame and its pixels."""
-        filmed = len(self.videos) * len(self.heights)
-        first, count = (0, self.scenes) if rng.random() < self.scene_share else (self.scenes, filmed)
-        source = self.get_data_info(int(first + rng.integers(count)))
-        frames = np.load(source['path'], mmap_mode='r')
-        start = int(rng.integers(len(frames) - self.num_frames + 1))
-        rows, columns = frames.shape[1:3]
-        top, left = rng.integers(rows - self.crop_size + 1), rng.integers(columns - self.crop_size + 1)
-        clip = np.array(frames[start:start + self.num_frames, top:top + self.crop_size, left:left + self.crop_size])
-        return source, start, self._vary(clip, rng) if self.augment else clip
-
-    @staticmethod
-    def _vary(clip, rng):
-        """Flip, tone and mirror time."""
-        flips = rng.random(3)
-        if flips[0] < 0.5:
-            clip = clip[:, :, ::-1]
-        if flips[1] < 0.15:
-            clip = clip[:, ::-1]
-        if flips[2] < 0.3:
-            clip = clip[::-1]
-        # One tone curve per channel: exposure, gamma and white balance of another camera and another hour.
-        gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.06, 3))
-        levels = np.linspace(0, 1, 256)[:, None]**gamma * gain
-        table = np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)
-        return np.ascontiguousarray(np.stack([table[clip[..., channel], channel] for channel in range(3)], axis=-1))
 
     def _random_rain(self, clip, rng):
         size = clip.shape[1:3]
@@ -203,45 +284,11 @@ class SyntheticRain(ClipDataset):
         frames = [rainer(frame, start + t) for t, frame in enumerate(clip)]
         return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
-    def _scene(self, index):
-        kind = ('drive', 'walk')[index % 2]
-        seed = self.seed * 100_003 + index
-        # a scene cached by other code must not be met again
-        code = [path.read_bytes() for path in sorted(Path(synthesis.__file__).parent.glob('scene*.py'))]
-        path = self._cached(f'{kind}_{seed}', (self.scene_frames, self.scene_size, code), lambda: (
-            part.frame for part in scene_stream(kind, self.scene_frames, self.scene_size, seed)))
-        return dict(video=f'{kind}{index}', path=path, origin=f'the scene {kind}{index}')
 
-    def _video(self, video, height):
-        try:
-            stamp = video.stat()
-        except OSError as error:
-            raise UserError(f'{video} cannot be read ({error.strerror}): check "videos" of SyntheticRain in the '
-                            f'config') from error
-        spec = (str(video.resolve()), stamp.st_size, stamp.st_mtime_ns, height, self.max_frames)
-        path = self._cached(f'{video.stem}_{height}', spec, lambda: islice(_decode(video, height), self.max_frames))
-        return dict(video=video.stem, path=path, origin=str(video))
-
-    def _cached(self, name: str, spec: tuple, make: Callable[[], Iterator[np.ndarray]]) -> str:
-        """Path of the array of the frames that ``make`` yields, made unless it is there."""
-        path = self.cache_dir / f'{name}_{hashlib.sha256(repr(spec).encode()).hexdigest()[:12]}.npy'
-        if not path.is_file():
-            print_log(f'preparing clean frames of {name} in {self.cache_dir}', logger='current')
-            frames = list(make())
-            if not frames:
-                raise UserError(f'{name} has no frames: leave it out of "videos" of SyntheticRain')
-            # ranks may prepare the same source at once: each renames its own whole file, and all are equal
-            part = path.with_suffix(f'.{os.getpid()}.part')
-            try:
-                self.cache_dir.mkdir(parents=True, exist_ok=True)
-                with open(part, 'wb') as file:
-                    np.save(file, np.stack(frames))
-                part.replace(path)
-            except OSError as error:
-                part.unlink(missing_ok=True)
-                raise UserError(f'{path} cannot be written ({error.strerror}): make room, or set cache_dir or '
-                                f'MMWEATHER_CACHE to another folder') from error
-        return str(path)
+def scene_frames(kind: str, frames: int, size: tuple[int, int], seed: int, fps: float) -> Iterator[np.ndarray]:
+    """The frames of a scene without its geometry."""
+    renderer = SceneRenderer(kind, size, seed, fps=fps)
+    return (renderer.frame(t, flow=False).frame for t in range(frames))
 
 
 def _decode(video: Path, height: int) -> Iterator[np.ndarray]:
@@ -255,7 +302,7 @@ def _decode(video: Path, height: int) -> Iterator[np.ndarray]:
             for frame in container.decode(video=0):
                 yield _scale(frame.to_ndarray(format='rgb24'), height)
     except (av.FFmpegError, IndexError) as error:
-        raise UserError(f'{video} is no readable video: leave it out of "videos" of SyntheticRain') from error
+        raise UserError(f'{video} is no readable video: leave it out of "videos" of the dataset') from error
 
 
 def _scale(frame: np.ndarray, height: int) -> np.ndarray:
