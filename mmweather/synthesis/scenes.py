@@ -36,6 +36,7 @@ class Scene:
         disparity (numpy.ndarray): float32 ``(T, H, W)``, pixels, ``fx * baseline / depth``; the point at column x of
             the left view is at column ``x - disparity`` of the right one.
         right (numpy.ndarray, optional): uint8 RGB ``(T, H, W, 3)``, or None if the scene was rendered without stereo.
+        right_depth (numpy.ndarray, optional): float32 ``(T, H, W)``, the right view's own depth, or None likewise.
         intrinsics (dict): ``fx``, ``fy``, ``cx``, ``cy`` in pixels; pixel centres have integer coordinates.
         baseline (float): Distance of the two cameras in metres.
         fps (float): Frames per second.
@@ -46,6 +47,7 @@ class Scene:
     flow_backward: np.ndarray
     disparity: np.ndarray
     right: np.ndarray | None
+    right_depth: np.ndarray | None
     intrinsics: dict
     baseline: float
     fps: float
@@ -64,6 +66,7 @@ class SceneFrame:
     flow_backward: np.ndarray | None
     disparity: np.ndarray
     right: np.ndarray | None
+    right_depth: np.ndarray | None
 
 
 @dataclass
@@ -87,6 +90,8 @@ class SceneRenderer:
         stereo (bool): Whether to render the right view too. Defaults to False.
         fps (float): Frames per second. Defaults to 25.
         baseline (float): Metres between the two cameras. Defaults to 0.22.
+        shake (Callable, optional): From seconds to a rotation ``(3, 3)`` by which the camera is turned from where it
+            looks, such as :meth:`CameraShake.rotation`. Defaults to None.
 
     Raises:
         ValueError: If ``kind`` is neither.
@@ -94,11 +99,12 @@ class SceneRenderer:
 
     kinds = ('drive', 'walk')
 
-    def __init__(self, kind='drive', size=(240, 432), seed=0, stereo=False, fps=25, baseline=0.22):
+    def __init__(self, kind='drive', size=(240, 432), seed=0, stereo=False, fps=25, baseline=0.22, shake=None):
         if kind not in self.kinds:
             raise ValueError(f'A scene is one of {", ".join(self.kinds)}, not {kind!r}.')
         self.size = (int(size[0]), int(size[1]))
         self.fps, self.stereo, self.baseline = float(fps), stereo, float(baseline)
+        self.shake = shake
         height, width = self.size
         self.focal = 0.8 * max(width, height)
         self.intrinsics = {'fx': self.focal, 'fy': self.focal, 'cx': (width - 1) / 2, 'cy': (height - 1) / 2}
@@ -111,7 +117,7 @@ class SceneRenderer:
         """Frame ``t`` with its geometry.
 
         Args:
-            t (int): Frame index, from 0 on.
+            t (float): Frame index, from 0 on; fractions are moments between two frames.
             flow (bool): Whether the flows are wanted; they need the next frame rendered as well. Defaults to True.
 
         Returns:
@@ -119,9 +125,10 @@ class SceneRenderer:
         """
         here = self._raster(t)
         there = self._raster(t + 1) if flow else None
+        right = self._render(t, self.baseline) if self.stereo else None
         return SceneFrame(
             frame=here.image, depth=here.depth, disparity=np.float32(self.focal * self.baseline) / here.depth,
-            right=self._render(t, self.baseline).image if self.stereo else None,
+            right=right.image if right else None, right_depth=right.depth if right else None,
             flow_forward=self._flow(here, there, 1) if flow else None,
             flow_backward=self._flow(there, here, -1) if flow else None)
 
@@ -153,6 +160,8 @@ class SceneRenderer:
         """One view; ``offset`` metres to the right of the left camera."""
         time = t / self.fps
         position, rotation = self.world.pose(time)
+        if self.shake is not None:
+            rotation = self.shake(time) @ rotation
         planes = self.world.planes(time, position[2])
         position = position + rotation.T @ vector(offset, 0, 0)
         velocities = np.array([plane.velocity for plane in planes])
@@ -348,5 +357,6 @@ def render_scene(kind='drive', frames=30, size=(240, 432), seed=0, stereo=False,
     return Scene(
         frames=stack('frame'), depth=stack('depth'), flow_forward=stack('flow_forward', frames - 1),
         flow_backward=stack('flow_backward', frames - 1), disparity=stack('disparity'),
-        right=stack('right') if stereo else None, intrinsics=renderer.intrinsics, baseline=renderer.baseline,
+        right=stack('right') if stereo else None, right_depth=stack('right_depth') if stereo else None,
+        intrinsics=renderer.intrinsics, baseline=renderer.baseline,
         fps=float(fps))
