@@ -243,6 +243,12 @@ def test_metric_writes_all_numbers_as_strict_json(metric_without_lpips, tmp_path
     assert [entry.name for entry in path.parent.iterdir()] == ['scores.json']
 
 
+def test_metric_that_cannot_write_says_so(metric_without_lpips, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='scores.json cannot be written .*choose another save_json'):
+        run(metric_without_lpips(save_json=str(tmp_path / 'file' / 'scores.json')), sample('a', 1, 5))
+
+
 def test_metric_prints_a_table_with_every_video(metric_without_lpips, monkeypatch):
     printed = []
     monkeypatch.setattr('mmweather.evaluation.metric.print_log', lambda text, logger: printed.append(text))

@@ -100,4 +100,5 @@ def _write(folder: Path, names: list[str], gray: bool, array: Path, pool: Thread
     except OSError as error:
         raise UserError(f'{array} cannot be written ({error.strerror}): make room or choose another folder') from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()

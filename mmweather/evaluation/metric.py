@@ -205,8 +205,10 @@ class RestorationMetric(BaseMetric):
             part.write_text(f'{text}\n', encoding='utf-8')
             os.replace(part, path)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise UserError(f'{path} cannot be written ({error.strerror}): choose another save_json') from error
+        finally:
+            if part.exists():
+                part.unlink()
 
 
 def _to_numpy(image: torch.Tensor) -> np.ndarray:
