@@ -75,7 +75,7 @@ def _config(args):
     path = find_config(args.config)
     try:
         config = mmengine.Config.fromfile(path)
-    except (SyntaxError, OSError, KeyError) as error:
+    except (SyntaxError, OSError, KeyError, TypeError) as error:
         raise UserError(f'{path}: not a readable config ({type(error).__name__}: {error}); mend it') from error
     if 'model' not in config:
         raise UserError(f'{path}: not a config of a model (it has no "model"); give one such as configs/vimpnet.py')
@@ -122,9 +122,12 @@ def _test(args):
     if args.save:
         config.custom_hooks = [*config.get('custom_hooks', []),
                                dict(type='mmweather.SaveFramesHook', folder=args.save)]
+    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
+    for evaluator in evaluators:
+        if evaluator.type.endswith('RestorationMetric') and not evaluator.get('save_json'):
+            evaluator.save_json = str(Path(config.work_dir) / f'{evaluator.protocol}.json')
     _prepare(config)
-    runner = Runner.from_cfg(config)
-    runner.test()
+    Runner.from_cfg(config).test()
 
 
 def _prepare(config):

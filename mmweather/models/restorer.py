@@ -78,8 +78,6 @@ class BaseRestorer(BaseModel):
 
     def _accept_published(self, state_dict, prefix, *_):
         """Renames a published checkpoint's keys in place, before PyTorch compares them with ours."""
-        if any(key in state_dict for key in self.state_dict(prefix=prefix)):
-            return
         renamed, layout = to_own_layout(self.generator, unwrap_state_dict(dict(state_dict)))
         if layout != 'mmweather':
             state_dict.clear()
