@@ -92,8 +92,8 @@ def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no
 def scene(kind, output, stereo, with_geometry, frames, size, seed, fps, quiet):
     """Render a drive along a street, or a walk on a pavement or in a park.
 
-    The geometry is one compressed .npz per frame with depth (metres), disparity (pixels) and, but for the last frame,
-    flow_forward and flow_backward (pixels), and a camera.json.
+    The geometry is one compressed .npz per frame with depth (metres), disparity (pixels), but for the last frame
+    flow_forward and flow_backward (pixels), with --stereo right_depth, and a camera.json.
     """
     from contextlib import ExitStack
     from pathlib import Path
@@ -102,6 +102,7 @@ def scene(kind, output, stereo, with_geometry, frames, size, seed, fps, quiet):
     from mmweather.synthesis import SceneRenderer
 
     output, frames = Path(output), frames or 60
+    _check_room(output, frames)
     renderer = SceneRenderer(kind, size or (240, 432), seed, stereo, fps or 25)
     with ExitStack() as stack:
         left = stack.enter_context(open_sink(output, fps=renderer.fps))
@@ -164,7 +165,7 @@ class _GeometryFolder:
         import numpy as np
 
         from mmweather.inference.files import writing
-        names = ('depth', 'disparity', 'flow_forward', 'flow_backward')
+        names = ('depth', 'disparity', 'flow_forward', 'flow_backward', 'right_depth')
         arrays = {name: getattr(view, name) for name in names if getattr(view, name) is not None}
         with writing(self.path):
             np.savez_compressed(self.part / f'{self.count:08d}.npz', **arrays)
@@ -205,6 +206,16 @@ def _open(source, size):
     if size:
         raise UserError(f'{source} has a size of its own: leave --size out, which is for scenes')
     return open_source(source)
+
+
+def _check_room(output, frames):
+    """An image holds one frame; a sink finds out by itself only if it knows its source."""
+    from mmweather.errors import UserError
+    from mmweather.inference.frames import IMAGE_SUFFIXES
+
+    if frames > 1 and output.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f'{output} is one image but the scene has {frames} frames: name a video or a folder, or use '
+                        '--frames 1')
 
 
 def _length(source, frames):
@@ -248,6 +259,8 @@ def _write_rainy(source, output, layout, save_parts, seed, frames, size, fps, qu
     # the sound of all of a video does not belong to a part of it
     part = frames is not None and (opened.frame_count is None or frames < opened.frame_count)
     like = None if kind or (opened.fps and part) else opened
+    if kind:
+        _check_room(output, total)
     with ExitStack() as stack:
         sinks = {part: stack.enter_context(open_sink(_beside(output, part), like, fps=opened.fps or fps))
                  for part in ('lq', *(PARTS if save_parts else ()))}

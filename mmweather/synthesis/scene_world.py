@@ -209,34 +209,34 @@ class World:
             return Texture(image, width, height, self.focal, **options)
 
         level = {'wrap': True, 'surface': 'ground', 'reach': self.eye}
+        self.sky = paint.sky((384, 1536), rng, self.dusk)
+        self.trees = [texture(paint.tree((256, 192), rng), 4.5, 6.0) for _ in range(4)]
+        self.bushes = [texture(paint.bush((96, 128), rng), 2.0, 1.4) for _ in range(2)]
+        self.people = [texture(paint.person((224, 96), rng), 0.78, 1.78) for _ in range(7)]
+        self.fence = texture(paint.fence((128, 512), rng), 4.0, 1.1, wrap=True, surface='wall', reach=6)
+        self.post = texture(paint.metal((128, 16), rng), 0.14, 5.2)
+        self.shadow = texture(paint.soft_shadow((64, 64)), 1, 1, surface='ground', reach=self.eye)
+        boards = [paint.billboard((192, 384), rng) for _ in range(2)]
         if self.park:
+            self.boards = [texture(board, 5.0, 2.6) for board in boards]
+            self.forest = texture(paint.forest((256, 1024), rng), 48, 11, wrap=True, surface='wall', reach=20)
             self.ground = texture(paint.grass((512, 512), rng), 8, 8, **level)
             path = (paint.paving((512, 256), rng, (16, 8)) if rng.uniform() < 0.4 else
                     paint.asphalt((512, 256), rng, value=rng.uniform(110, 160)))
             self.carriageway = texture(path, 4, 8, **level)
-        else:
-            verge = paint.grass if rng.uniform() < 0.4 else paint.paving
-            self.ground = texture(verge((512, 512), rng), 8, 8, **level)
-            self.carriageway = texture(paint.road((1024, 512), rng), 8, 12, **level)
-        self.flags = texture(paint.paving((512, 512), rng), 3.2, 3.2, **level)
+            return
+        self.boards = [texture(board, 5.0, 2.6, surface='wall', reach=6) for board in boards]
         self.facades = []  # the same front along the road and facing the camera
-        for _ in range(0 if self.park else 5):
+        for _ in range(5):
             floors, columns = int(rng.integers(2, 6)), int(rng.integers(3, 6))
             image, height = paint.facade((120 * floors, 512), rng, floors, columns, self.dusk), 3.3 * floors
             self.facades.append((texture(image, CHUNK, height, surface='wall', reach=7), texture(image, CHUNK, height)))
-        self.trees = [texture(paint.tree((256, 192), rng), 4.5, 6.0) for _ in range(4)]
-        self.bushes = [texture(paint.bush((96, 128), rng), 2.0, 1.4) for _ in range(2)]
-        self.forest = texture(paint.forest((256, 1024), rng), 48, 11, wrap=True, surface='wall', reach=20)
-        self.people = [texture(paint.person((224, 96), rng), 0.78, 1.78) for _ in range(7)]
+        verge = paint.grass if rng.uniform() < 0.4 else paint.paving
+        self.ground = texture(verge((512, 512), rng), 8, 8, **level)
+        self.carriageway = texture(paint.road((1024, 512), rng), 8, 12, **level)
+        self.flags = texture(paint.paving((512, 512), rng), 3.2, 3.2, **level)
         self.signs = [texture(paint.sign((96, 96), rng), 0.75, 0.75) for _ in range(3)]
-        boards = [paint.billboard((192, 384), rng) for _ in range(2)]
-        self.boards = [texture(board, 5.0, 2.6) for board in boards]
-        self.board_walls = [texture(board, 5.0, 2.6, surface='wall', reach=6) for board in boards]
-        self.fence = texture(paint.fence((128, 512), rng), 4.0, 1.1, wrap=True, surface='wall', reach=6)
-        self.post = texture(paint.metal((128, 16), rng), 0.14, 5.2)
-        self.shadow = texture(paint.soft_shadow((64, 64)), 1, 1, surface='ground', reach=self.eye)
         self.cars = [self._car(rng, texture) for _ in range(4)]
-        self.sky = paint.sky((384, 1536), rng, self.dusk)
 
     def _car(self, rng, texture):
         color = paint.random_color(rng, None, (0.0, 0.85), (0.12, 0.95))
@@ -325,7 +325,7 @@ class World:
                 for _ in range(3):
                     planes += self._tree(rng, x + side * rng.uniform(2, 14), somewhere())
                 if rng.uniform() < 0.5:
-                    board = self.board_walls[rng.integers(len(self.board_walls))]
+                    board = self.boards[rng.integers(len(self.boards))]
                     planes.append(wall(board, x + side, somewhere(6), 5.0, 2.6, side, bottom=-0.6, light=lit))
             if rng.uniform() < 0.55:
                 planes += self._tree(rng, curb + side * 0.4, somewhere())

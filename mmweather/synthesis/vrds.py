@@ -6,6 +6,7 @@ gray), ``drop`` (raindrops without streaks), ``mstreak`` (streak intensity, gray
 """
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -94,6 +95,10 @@ class VRDSVideo:
     def _clean(self):
         for folder in self._folders.values():
             shutil.rmtree(_unfinished(folder), ignore_errors=True)
+            with suppress(OSError):  # only what is empty goes: folders made for a video that did not come to be
+                folder.parent.rmdir()
+        with suppress(OSError):
+            self.root.rmdir()
 
     def _fault(self, error):
         reason = (error.strerror or str(error)).lower()
