@@ -423,23 +423,25 @@ def test_synthetic_reads_clean_videos_and_folders(tmp_path, kind):
     assert np.load(array, mmap_mode='r').shape == (6, 48, 64, 3)
 
 
-def test_synthetic_cache_is_used_and_noticed_when_old(tmp_path, monkeypatch):
+def test_synthetic_video_is_decoded_once_and_again_when_it_changed(tmp_path):
     video = write_video(tmp_path / 'street.mkv')
-    options = dict(videos=[str(video)], heights=(48,), scenes=1, scene_frames=4, scene_size=(48, 64), num_frames=3,
-                   crop_size=32, cache_dir=str(tmp_path / 'cache'))
-    SyntheticRain(**options)
-    with monkeypatch.context() as patch:
-        patch.setattr('mmweather.datasets.synthetic.scene_stream', lambda *_: pytest.fail('rendered again'))
-        patch.setattr('mmweather.datasets.synthetic._decode', lambda *_: pytest.fail('decoded again'))
-        SyntheticRain(**options)
+    options = dict(videos=[str(video)], scenes=0, heights=(48,), num_frames=3, crop_size=32,
+                   cache_dir=str(tmp_path / 'cache'))
+    first = Path(SyntheticRain(**options).get_data_info(0)['path'])
+    written = first.stat().st_mtime_ns
+    assert Path(SyntheticRain(**options).get_data_info(0)['path']) == first and first.stat().st_mtime_ns == written
     write_video(video, frames=9)
-    assert len(np.load(SyntheticRain(**options).get_data_info(1)['path'])) == 9
-    # another renderer: what it made before must not be met again
-    scenes = [path for path in (tmp_path / 'cache').iterdir() if path.name.startswith('drive')]
-    (tmp_path / 'code').mkdir()
-    (tmp_path / 'code' / 'scenes.py').write_text('# other code')
-    monkeypatch.setattr('mmweather.synthesis.__file__', str(tmp_path / 'code' / '__init__.py'))
-    assert Path(SyntheticRain(**options).get_data_info(0)['path']) not in scenes
+    assert len(np.load(SyntheticRain(**options).get_data_info(0)['path'])) == 9
+
+
+def test_synthetic_scene_is_rendered_once_and_again_by_other_code(scene_cache, tmp_path, monkeypatch):
+    first = Path(synthetic(scene_cache, scenes=1).get_data_info(0)['path'])
+    written = first.stat().st_mtime_ns
+    assert Path(synthetic(scene_cache, scenes=1).get_data_info(0)['path']) == first
+    assert first.stat().st_mtime_ns == written
+    (tmp_path / 'scenes.py').write_text('# another renderer')
+    monkeypatch.setattr('mmweather.synthesis.__file__', str(tmp_path / '__init__.py'))
+    assert Path(synthetic(scene_cache, scenes=1).get_data_info(0)['path']) != first
 
 
 def test_synthetic_faults_are_sentences(tmp_path, scene_cache):
