@@ -14,3 +14,10 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        # A fault in a data loader's worker is raised anew by PyTorch with the worker's whole traceback as its message,
+        # of which the sentence is the end.
+        if message.startswith('Caught UserError in '):
+            message = message.rpartition('mmweather.errors.UserError: ')[2].strip()
+        super().__init__(message)

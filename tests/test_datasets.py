@@ -224,6 +224,16 @@ def test_damage_that_reading_shows_names_the_file(own_vrds, damage, message):
         dataset[0]
 
 
+def test_fault_in_a_worker_stays_one_sentence(own_vrds):
+    """PyTorch would make it a page of traceback."""
+    dataset = VRDS(str(own_vrds), num_frames=7, pipeline=LOAD)
+    path = own_vrds / 'gt/001/00000002.png'
+    path.unlink()
+    with pytest.raises(UserError) as fault:
+        next(iter(DataLoader(dataset, num_workers=1, collate_fn=pseudo_collate)))
+    assert str(fault.value) == f'{path} is missing: restore it from the original archive'
+
+
 def test_arguments_that_make_no_sense(vrds, tmp_path):
     with pytest.raises(UserError, match='holds 7 frames, but a clip spans 9'):
         VRDS(vrds, num_frames=5, interval=2)
