@@ -1,4 +1,6 @@
 """Procedural noise: the material of asphalt, clouds, foliage, haze and snow."""
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -19,15 +21,23 @@ def fractal_noise(size, rng, beta=2.0, low=1.0):
         numpy.ndarray: float32 ``(H, W)`` with mean 0 and standard deviation 1.
     """
     height, width = size
-    spectrum = np.fft.rfft2(rng.standard_normal(size, dtype=np.float32))
+    # white noise drawn as its own spectrum saves a transform
+    spectrum = rng.standard_normal((height, width // 2 + 1, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    noise = np.fft.irfft2(spectrum * _spectral_gain(height, width, float(beta), float(low)), s=size).astype(np.float32)
+    return noise / max(float(noise.std()), 1e-6)
+
+
+@lru_cache(maxsize=32)
+def _spectral_gain(height, width, beta, low):
+    """Amplitude of each frequency, float32 ``(height, width // 2 + 1)``; 0 for the mean and below ``low``."""
     fy = np.fft.fftfreq(height)[:, None] * height
     fx = np.fft.rfftfreq(width)[None] * width
-    frequency = np.sqrt(fx * fx + fy * fy)
+    frequency = np.hypot(fx, fy)
     gain = np.maximum(frequency, 1.0)**(-beta / 2)
-    gain[frequency < low] = 0
-    gain[0, 0] = 0
-    noise = np.fft.irfft2(spectrum * gain, s=size).astype(np.float32)
-    return noise / max(float(noise.std()), 1e-6)
+    gain[(frequency < low) | (frequency == 0)] = 0
+    gain = gain.astype(np.float32)
+    gain.setflags(write=False)
+    return gain
 
 
 def value_noise(size, rng, cell, low=0.0, high=1.0):

@@ -3,6 +3,8 @@
 Every painter returns uint8 RGB or RGBA with straight alpha, and draws from its generator only, so that the look of a
 world follows from its seed. :class:`mmweather.synthesis.scene_world.Texture` builds the levels of detail.
 """
+from functools import wraps
+
 import cv2
 import numpy as np
 
@@ -47,6 +49,16 @@ def _text(canvas, rng, box, color, word=None):
     start = (x + (width - text_width) // 2, y + (height + text_height) // 2)
     cv2.putText(ink, word, start, font, scale, 255, thickness, cv2.LINE_AA)
     canvas += ink[..., None] * np.float32(1 / 255) * (np.float32(color) - canvas)
+
+
+def _smooth_outlines(painter):
+    """Lets a painter work at twice the size: OpenCV draws on float images without antialiasing."""
+    @wraps(painter)
+    def paint(shape, *args, **kwargs):
+        image = painter((2 * shape[0], 2 * shape[1]), *args, **kwargs)
+        return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+
+    return paint
 
 
 def asphalt(shape, rng, value=None):
@@ -291,6 +303,7 @@ def forest(shape, rng):
     return canvas
 
 
+@_smooth_outlines
 def person(shape, rng):
     """Somebody standing or walking, seen from the front or from behind; RGBA."""
     height, width = shape
@@ -331,6 +344,7 @@ def person(shape, rng):
     return np.dstack([_finish(color * folds * across), _finish(alpha * 255)])
 
 
+@_smooth_outlines
 def sign(shape, rng):
     """A round, triangular or square traffic sign with its back plate; RGBA."""
     height, width = shape
@@ -401,6 +415,7 @@ def metal(shape, rng, value=None):
     return _finish(color * across + _grain((height, width), rng, 8, 1.5))
 
 
+@_smooth_outlines
 def car_side(shape, rng, paint):
     """A car's body from the side, below the window line, with wheels; RGBA."""
     height, width = shape
@@ -428,6 +443,7 @@ def car_side(shape, rng, paint):
     return np.dstack([_finish(color + _grain((height, width), rng, 2, 2.0)), _finish(alpha * 255)])
 
 
+@_smooth_outlines
 def car_end(shape, rng, paint, rear, dusk=False):
     """A car's front or rear below the window line: lamps, plate, bumper, grille."""
     height, width = shape
@@ -454,6 +470,7 @@ def car_end(shape, rng, paint, rear, dusk=False):
     return _finish(canvas + _grain((height, width), rng, 2, 2.0))
 
 
+@_smooth_outlines
 def car_cabin(shape, rng, paint, panes=2):
     """The windows around a car's cabin, with the roof's edge and the reflected sky."""
     height, width = shape

@@ -378,7 +378,7 @@ class World:
         pace = self.speed if self.kind == 'drive' else 8.0
         return [
             (rng.uniform(18, 40), -1.7, -rng.uniform(6, 12), 'oncoming'),
-            (rng.uniform(22, 45), 1.7, pace * rng.uniform(0.8, 1.1), 'ahead'),
+            (rng.uniform(22, 45), 1.7, pace * rng.uniform(1.0, 1.15), 'ahead'),  # nobody is run into
             (rng.uniform(6, 14), self.road + 2.2, rng.uniform(-1.6, -0.8), 'person'),
             (rng.uniform(6, 14), self.road + 2.7, rng.uniform(1.0, 2.0), 'person'),
             (rng.uniform(8, 16), -self.road - 1.6, rng.uniform(-1.6, 1.6), 'person'),
