@@ -5,9 +5,12 @@ pixel aspect ratio, audio and subtitle packets byte for byte, chapters, and the 
 and mirroring noted in the container are applied, so frames are upright; the written video needs no such note.
 
 Video is written as H.264 in ``yuv420p``, or in ``yuv444p`` where the height or width is odd, since 4:2:0 cannot hold
-such a frame and cropping or padding would change its size. ``ffv1`` in ``.mkv`` is lossless RGB.
+such a frame and cropping or padding would change its size. ``ffv1`` in ``.mkv`` is lossless RGB. Both have 8 bits per
+sample: of deeper video the rest is lost, its colour tags stay. Interlaced frames are taken as they are, and
+transparency is dropped.
 """
 import math
+import os
 from array import array
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -242,9 +245,13 @@ class VideoSink:
 
     def _add_video(self):
         if self._codec == 'ffv1':
-            return self._container.add_stream('ffv1', rate=self._fps, options={'level': '3', 'slicecrc': '1'})
-        return self._container.add_stream(
-            'libx264', rate=self._fps, options={'crf': str(self._crf), 'preset': self._preset})
+            name, options = 'ffv1', {'level': '3', 'slicecrc': '1'}
+        else:
+            name, options = 'libx264', {'crf': str(self._crf), 'preset': self._preset}
+        stream = self._container.add_stream(name, rate=self._fps, options=options)
+        # every thread holds frames of its own; more than these are no faster
+        stream.codec_context.thread_count = min(16, os.cpu_count() or 1)
+        return stream
 
     def _start(self, height, width):
         """Set what depends on the frames; the header is written with the first packet."""
