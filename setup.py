@@ -47,8 +47,6 @@ def copy_mim_content(package):
         package (Path): The folder ``mmweather`` of a wheel.
     """
     target = package / '.mim'
-    # A build folder may be an old one, and what was removed since must not be installed.
-    shutil.rmtree(target, ignore_errors=True)
     for folder in ('tools', 'configs'):
         shutil.copytree(HERE / folder, target / folder, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
     shutil.copy2(HERE / 'model-index.yml', target)
@@ -59,9 +57,14 @@ class BuildWithMim(build_py):
 
     def run(self):
         """Builds, then copies."""
+        if self.editable_mode:
+            super().run()
+            return
+        package = Path(self.build_lib, 'mmweather')
+        # The folder may be from an earlier build, and what was removed since must not be installed.
+        shutil.rmtree(package, ignore_errors=True)
         super().run()
-        if not self.editable_mode:
-            copy_mim_content(Path(self.build_lib, 'mmweather'))
+        copy_mim_content(package)
 
 
 class EditableWithMim(editable_wheel):

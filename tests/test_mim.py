@@ -32,9 +32,9 @@ def installed(root, tmp_path_factory):
     hidden = shutil.ignore_patterns('.*', '__pycache__', 'work_dirs', 'demo_output', 'build', 'dist', '*.egg-info')
     shutil.copytree(root, source, ignore=hidden)
     # What an earlier build left must not be installed.
-    stale = source / 'build' / 'lib' / 'mmweather' / '.mim' / 'configs' / 'removed_since.py'
-    stale.parent.mkdir(parents=True)
-    stale.touch()
+    for stale in ('removed_since.py', '.mim/configs/removed_since.py'):
+        (source / 'build' / 'lib' / 'mmweather' / stale).parent.mkdir(parents=True, exist_ok=True)
+        (source / 'build' / 'lib' / 'mmweather' / stale).touch()
     (source / 'configs' / '__pycache__').mkdir()
     (source / 'configs' / '__pycache__' / 'x.pyc').touch()
     folders = {}
@@ -75,6 +75,7 @@ def test_wheel_holds_the_package_its_data_and_its_command(installed, root):
         if path.suffix in ('.py', '.safetensors', '.json', '.md'):
             assert (site / path.relative_to(root)).is_file(), f'{path.relative_to(root)} is missing from the wheel'
     assert sorted(path.name for path in site.iterdir() if path.suffix != '.dist-info') == ['mmweather']
+    assert not list(site.rglob('removed_since.py'))
     information = next(site.glob('*.dist-info'))
     assert 'mmweather = mmweather.cli.main:main' in (information / 'entry_points.txt').read_text()
     assert 'License-Expression: Apache-2.0' in (information / 'METADATA').read_text()
