@@ -398,12 +398,7 @@ class PairedClipDataset(ClipDataset):
         """Choose the frames of a sample; see :meth:`ClipDataset.draw_sample`."""
         info = self.get_data_info(index)
         video = info['video']
-        if self.test_mode:
-            indices = range(info['start'], info['stop'], self.interval)
-        else:
-            span = (self.num_frames - 1) * self.interval + 1
-            start = int(rng.integers(len(info['frame_names']['lq']) - span + 1))
-            indices = range(start, start + span, self.interval)
+        indices = self.choose_frames(info, rng)
         sources = {
             key: dict(
                 path=path,
@@ -418,6 +413,22 @@ class PairedClipDataset(ClipDataset):
             names=names,
             ori_shape=self.frame_size(sources['lq']),
             sources=sources)
+
+    def choose_frames(self, info: dict, rng: np.random.Generator) -> Sequence[int]:
+        """Choose which frames of a video make a sample.
+
+        Args:
+            info (dict): The entry made by :meth:`load_data_list`.
+            rng (np.random.Generator): The sample's own source of randomness.
+
+        Returns:
+            Sequence[int]: Numbers of the frames, in the order in which they are wanted.
+        """
+        if self.test_mode:
+            return range(info['start'], info['stop'], self.interval)
+        span = (self.num_frames - 1) * self.interval + 1
+        start = int(rng.integers(len(info['frame_names']['lq']) - span + 1))
+        return range(start, start + span, self.interval)
 
     @staticmethod
     def frame_size(source: dict) -> tuple[int, int]:

@@ -60,4 +60,6 @@ class LoadFrames(ClipTransform):
                             f'are {shape[1]}x{shape[0]}: delete it and run `mmweather data cache` again')
         indices = source['indices']
         top, left, height, width = window
+        if not isinstance(indices, range):
+            return np.stack([frames[index, top:top + height, left:left + width] for index in indices])
         return frames[indices.start:indices.stop:indices.step, top:top + height, left:left + width]
