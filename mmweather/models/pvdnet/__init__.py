@@ -3,5 +3,9 @@ from .bimnet import BIMNet
 from .checkpoint import BIMNET_LAYOUTS, PVDNET_LAYOUT
 from .losses import BlurInvariantLoss, PVDLoss
 from .network import PVDNet
+from .restorer import MotionRestorer, PVDRestorer
 
-__all__ = ['BIMNET_LAYOUTS', 'BIMNet', 'BlurInvariantLoss', 'PVDLoss', 'PVDNET_LAYOUT', 'PVDNet']
+__all__ = [
+    'BIMNET_LAYOUTS', 'BIMNet', 'BlurInvariantLoss', 'MotionRestorer', 'PVDLoss', 'PVDNET_LAYOUT', 'PVDNet',
+    'PVDRestorer',
+]

@@ -57,6 +57,20 @@ class BIMNet(nn.Module):
             _Subpixel(level, feature_channels[level - 1], match_channels, refine_channels) for level in levels)
         self.regularisation = nn.ModuleList(
             _Regularisation(level, feature_channels[level - 1], smooth_channels) for level in levels)
+        self._init_weights()
+
+    def _init_weights(self):
+        """Xavier as published; besides, the flow starts near zero and smoothing as a weighted mean (our choice)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for part in (*self.matching, *self.subpixel):
+                part.main[-1].weight.mul_(0.01)
+            for part in self.regularisation:
+                nn.init.ones_(part.combine_x.weight)
+                nn.init.ones_(part.combine_y.weight)
 
     @property
     def size_divisor(self):

@@ -40,7 +40,8 @@ class PVDNet(RecurrentNetwork):
     Args:
         volume_channels (int): Channels of the pixel volume's branch. Defaults to 64.
         image_channels (int): Channels of the frames' branch. Defaults to 32.
-        channels (int): Channels at full and half resolution. Defaults to 64.
+        channels (int): Channels at full resolution. Defaults to 64.
+        half_channels (int): Channels at half resolution. Defaults to 64.
         bottleneck_channels (int): Channels of the first convolution at a quarter of the resolution. Defaults to 128.
         body_channels (int): Channels of the residual blocks. Defaults to 128.
         num_blocks (int): Number of residual blocks. Defaults to 12.
@@ -48,20 +49,19 @@ class PVDNet(RecurrentNetwork):
     """
 
     lookahead = 1
-    #: For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
-    size_divisor = 32
-    min_size = 32
     scene_cuts = True
     official_layouts = (PVDNET_LAYOUT, )
     #: As the published numbers were made: frames cropped to multiples of 4, motion estimated within multiples of 32.
     protocols = dict(published=ClipProtocol(fit='crop', size_divisor=4))
 
-    def __init__(self, volume_channels=64, image_channels=32, channels=64, bottleneck_channels=128, body_channels=128,
-                 num_blocks=12, motion=None):
+    def __init__(self, volume_channels=64, image_channels=32, channels=64, half_channels=64, bottleneck_channels=128,
+                 body_channels=128, num_blocks=12, motion=None):
         super().__init__()
         self.motion = BIMNet(**(motion or {}))
-        self.deblur = DeblurNet(volume_channels, image_channels, channels, bottleneck_channels, body_channels,
-                                num_blocks)
+        # For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
+        self.size_divisor = self.min_size = max(4, self.motion.size_divisor)
+        self.deblur = DeblurNet(volume_channels, image_channels, channels, half_channels, bottleneck_channels,
+                                body_channels, num_blocks)
 
     def init_state(self, frames):
         """Makes the state for a video's first frame, or in training for the frame before the first target.
@@ -80,7 +80,7 @@ class PVDNet(RecurrentNetwork):
 
         Args:
             frames (Tensor): The frame and the one after it, ``(N, 2, 3, H, W)``, RGB in [0, 1]; sides multiples of 4
-                and at least 32.
+                and at least ``min_size``.
             state (PVDState): From :meth:`init_state` or the previous step.
 
         Returns:
@@ -104,22 +104,23 @@ class PVDNet(RecurrentNetwork):
 class DeblurNet(nn.Module):
     """The deblurring network: a U-Net over frames and pixel volume; see :class:`PVDNet` for the arguments."""
 
-    def __init__(self, volume_channels, image_channels, channels, bottleneck_channels, body_channels, num_blocks):
+    def __init__(self, volume_channels, image_channels, channels, half_channels, bottleneck_channels, body_channels,
+                 num_blocks):
         super().__init__()
         self.volume_branch = nn.Sequential(*_conv_relu(25, volume_channels, 3),
                                            *_conv_relu(volume_channels, volume_channels, 3))
         self.image_branch = nn.Sequential(*_conv_relu(9, image_channels, 3),
                                           *_conv_relu(image_channels, image_channels, 3))
         self.merge = nn.Conv2d(volume_channels + image_channels, channels, 5, padding=2)
-        self.down1 = nn.Sequential(*_conv_relu(channels, channels, 5, stride=2),
-                                   nn.Conv2d(channels, channels, 5, padding=2))
-        self.down2 = nn.Sequential(*_conv_relu(channels, bottleneck_channels, 5, stride=2),
+        self.down1 = nn.Sequential(*_conv_relu(channels, half_channels, 5, stride=2),
+                                   nn.Conv2d(half_channels, half_channels, 5, padding=2))
+        self.down2 = nn.Sequential(*_conv_relu(half_channels, bottleneck_channels, 5, stride=2),
                                    *_conv_relu(bottleneck_channels, body_channels, 5))
         self.body = nn.Sequential(*(ReLUResidualBlock(body_channels) for _ in range(num_blocks)))
         self.body_end = nn.Sequential(*_conv_relu(body_channels, body_channels, 3))
-        self.up1 = nn.ConvTranspose2d(body_channels, channels, 4, stride=2, padding=1)
-        self.up1_end = nn.Sequential(*_conv_relu(channels, channels, 5))
-        self.up2 = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+        self.up1 = nn.ConvTranspose2d(body_channels, half_channels, 4, stride=2, padding=1)
+        self.up1_end = nn.Sequential(*_conv_relu(half_channels, half_channels, 5))
+        self.up2 = nn.ConvTranspose2d(half_channels, channels, 4, stride=2, padding=1)
         self.up2_end = nn.Sequential(*_conv_relu(channels, channels, 5))
         self.to_residual = nn.Conv2d(channels, 3, 5, padding=2)
         for module in self.modules():

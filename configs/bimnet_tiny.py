@@ -1,0 +1,29 @@
+# The narrow BIMNet of pvdnet_tiny (0.6 M parameters), trained alone on synthetic blur: the first of the two stages.
+_base_ = ['_base_/default_runtime.py']
+
+model = dict(
+    type='MotionRestorer',
+    generator=dict(
+        type='BIMNet', feature_channels=(8, 16, 32, 48, 64), match_channels=32, refine_channels=(32, 32, 16),
+        smooth_channels=(32, 32, 16, 16, 16, 16)),
+    loss=dict(type='BlurInvariantLoss', draw=1))
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='RAdam', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.01, decoupled_weight_decay=True),
+    clip_grad=dict(max_norm=1.0))
+param_scheduler = dict(type='CosineAnnealingLR', T_max=2000, eta_min=1e-6, by_epoch=False, begin=0, end=2000)
+train_cfg = dict(type='ResumableTrainLoop', max_iters=2000)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler'),
+    dataset=dict(
+        type='SyntheticBlur',
+        videos=[],
+        scenes=8,
+        scene_frames=15,
+        num_frames=5,
+        crop_size=96,
+        pipeline=[dict(type='PackClip')]))

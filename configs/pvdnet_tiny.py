@@ -1,0 +1,46 @@
+# PVDNet and BIMNet made narrow (1.5 M parameters together) and trained on synthetic blur: the bundled weights, quick
+# trials, machines without a GPU. The second of two stages: bimnet_tiny.py comes first.
+_base_ = ['_base_/default_runtime.py', '_base_/data_gopro_test.py']
+
+model = dict(
+    type='PVDRestorer',
+    generator=dict(
+        type='PVDNet',
+        volume_channels=16,
+        image_channels=16,
+        channels=16,
+        half_channels=32,
+        bottleneck_channels=64,
+        body_channels=64,
+        num_blocks=8,
+        motion=dict(
+            feature_channels=(8, 16, 32, 48, 64), match_channels=32, refine_channels=(32, 32, 16),
+            smooth_channels=(32, 32, 16, 16, 16, 16))),
+    loss=dict(type='PVDLoss'),
+    # what bimnet_tiny.py has trained: --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_2000.pth
+    motion_checkpoint=None)
+custom_hooks = [dict(type='FreezeHook', until=dict(motion=-1))]
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='RAdam', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01, decoupled_weight_decay=True),
+    clip_grad=dict(max_norm=1.0))
+param_scheduler = dict(type='CosineAnnealingLR', T_max=400, eta_min=1e-6, by_epoch=False, begin=0, end=400)
+train_cfg = dict(type='ResumableTrainLoop', max_iters=400)
+# Blur synthesised while training reads it, over procedural scenes and whatever clean videos are named:
+# --cfg-options "train_dataloader.dataset.videos=[a.mp4,b.mp4]"
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler'),
+    dataset=dict(
+        type='SyntheticBlur',
+        videos=[],
+        scenes=8,
+        scene_frames=15,
+        # 13 targets and a frame of context at each end
+        num_frames=15,
+        crop_size=96,
+        pipeline=[dict(type='PackClip')]))
+model_wrapper_cfg = dict(type='RecurrentDistributedDataParallel', find_unused_parameters=True)
