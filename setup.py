@@ -49,7 +49,9 @@ def copy_mim_content(package):
     target = package / '.mim'
     for folder in ('tools', 'configs'):
         shutil.copytree(HERE / folder, target / folder, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
-    shutil.copy2(HERE / 'model-index.yml', target)
+    metafiles = ''.join(f'  - configs/{path.name}\n' for path in sorted((HERE / 'configs').glob('*.yml')))
+    index = (HERE / 'model-index.yml').read_text().replace('  - configs/*.yml\n', metafiles)
+    (target / 'model-index.yml').write_text(index)
 
 
 class BuildWithMim(build_py):
