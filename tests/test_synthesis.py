@@ -151,10 +151,10 @@ def test_depth_is_metric(scene):
 
 
 def test_the_sky_is_far_and_moves_by_the_cameras_turn_only():
-    renderer = SceneRenderer('walk', SIZE, seed=0)
-    first, second = renderer.frame(0), renderer.frame(1)
+    renderer = SceneRenderer('drive', SIZE, seed=0)
+    first = renderer.frame(0)
     sky = first.depth == SKY_DEPTH
-    assert sky[:20].mean() > 0.3 and not sky[-20:].any()
+    assert sky[:20].mean() > 0.1 and not sky[-20:].any()
     _, here = renderer.world.pose(0)
     _, there = renderer.world.pose(1 / 25)
     rows, columns = np.nonzero(sky)
@@ -162,8 +162,8 @@ def test_the_sky_is_far_and_moves_by_the_cameras_turn_only():
     rays = np.stack([(columns - cx) / focal, (rows - cy) / focal, np.ones(rows.size)])
     turned = there @ here.T @ rays
     expected = (turned[:2] / turned[2] * focal).T + (cx, cy) - np.stack([columns, rows], axis=1)
-    np.testing.assert_allclose(first.flow_forward[sky], expected, atol=1e-3)
-    assert second.depth.shape == SIZE
+    # a sky at a finite distance would be off by thousandths of a pixel at this speed
+    np.testing.assert_allclose(first.flow_forward[sky], expected, atol=3e-4)
 
 
 def test_things_move_by_themselves(scene):
@@ -178,6 +178,8 @@ def test_things_move_by_themselves(scene):
     camera = points[..., :2] / points[..., 2:] * focal + (cx, cy) - np.stack([columns, rows], axis=-1)
     alone = np.abs(scene.flow_forward[0] - camera).max(axis=-1) < 0.05
     assert 0.5 < alone.mean() < 0.995
+    # both flows know of it: there and back again
+    assert not_occluded(scene.flow_forward[0], scene.flow_backward[0])[~alone].mean() > 0.5
 
 
 def test_a_frame_does_not_depend_on_those_before_it():
