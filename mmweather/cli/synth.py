@@ -25,17 +25,20 @@ class FrameSize(click.ParamType):
         return int(height), int(width)
 
 
-def _scene_options(function):
-    for option in reversed((
-            click.option('--frames', type=click.IntRange(1), metavar='N', help='Frames of a scene, or at most so many '
-                         'of a video, which then loses its sound.  [default: 60 of a scene, all of a video]'),
-            click.option('--size', type=FrameSize(), help='Size of a scene.  [default: 432x240]'),
-            click.option('--seed', type=int, default=0, show_default=True, help='The same seed gives the same frames.'),
-            click.option('--fps', type=click.FloatRange(1, 240), metavar='RATE',
-                         help='Frame rate of a scene or of a folder of frames.  [default: 25]'),
-            click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.'))):
-        function = option(function)
-    return function
+def _scene_options(frames, fps):
+    """The options that both commands have, with the help lines of the two that they take differently."""
+    def add(function):
+        for option in reversed((
+                click.option('--frames', type=click.IntRange(1), metavar='N', help=frames),
+                click.option('--size', type=FrameSize(), help='Size of a scene.  [default: 432x240]'),
+                click.option('--seed', type=int, default=0, show_default=True,
+                             help='The same seed gives the same frames.'),
+                click.option('--fps', type=click.FloatRange(1, 240), metavar='RATE', help=f'{fps}  [default: 25]'),
+                click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.'))):
+            function = option(function)
+        return function
+
+    return add
 
 
 @click.group('synth')
@@ -60,7 +63,8 @@ def command():
               help='With --layout vrds: training videos.  [default: all of a folder, 1 of a scene]')
 @click.option('--test-videos', type=click.IntRange(0), default=0, show_default=True, metavar='N',
               help='With --layout vrds: test videos after those.')
-@_scene_options
+@_scene_options('Frames of a scene, or at most so many of a video, which then loses its sound.  [default: 60 of a '
+                'scene, all of a video]', 'Frame rate of a scene or of a folder of frames.')
 def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no_drops, **options):
     """Let it rain on INPUT: a video, a folder of frames, an image, scene:drive or scene:walk.
 
@@ -88,7 +92,7 @@ def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no
 @click.option('--stereo', is_flag=True, help='Also write OUTPUT_right.')
 @click.option('--with-geometry', is_flag=True,
               help='Also write OUTPUT_geometry: depth, flow and disparity of every frame, and the camera.')
-@_scene_options
+@_scene_options('Frames.  [default: 60]', 'Frame rate.')
 def scene(kind, output, stereo, with_geometry, frames, size, seed, fps, quiet):
     """Render a drive along a street, or a walk on a pavement or in a park.
 
