@@ -6,6 +6,8 @@ no file but its own.
 import importlib
 import pkgutil
 
+import mmweather.ops.layers  # noqa: F401  Registers the operators as convolution layers.
+
 from .checkpoint import KeyReport, OfficialLayout, load_weights
 from .data_preprocessor import ClipDataPreprocessor
 from .restorer import BaseRestorer
