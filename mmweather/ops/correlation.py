@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmweather.ops import backend
-from mmweather.ops.registration import compute_dtype, expect_shape, expect_tensors, register_autocast
+from mmweather.ops.registration import (
+    compute_dtype,
+    expect_shape,
+    expect_tensors,
+    operator,
+    register_autocast,
+    register_autograd,
+    register_fake,
+)
 
 __all__ = ['Correlation', 'correlation']
 
@@ -120,26 +128,26 @@ backend.register(
     _NAME, torch=backend.Kernels(_reference_forward, _reference_backward), triton='mmweather.ops.triton.correlation')
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}', mutates_args=())
+@operator(_NAME)
 def _op(first: Tensor, second: Tensor, radius: int) -> Tensor:
     if first.shape[0] == 0:
         return first.new_empty(0, (2 * radius + 1)**2, *first.shape[2:])
     return backend.kernels(_NAME, first).forward(first, second, radius)
 
 
-@_op.register_fake
+@register_fake(_NAME)
 def _(first, second, radius):
     return first.new_empty(first.shape[0], (2 * radius + 1)**2, *first.shape[2:])
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}_backward', mutates_args=())
+@operator(f'{_NAME}_backward')
 def _backward_op(grad: Tensor, first: Tensor, second: Tensor, radius: int, wanted: Sequence[bool]) -> list[Tensor]:
     if first.shape[0] == 0:
         return [first.new_zeros(first.shape) if want else grad.new_empty(0) for want in wanted]
     return backend.kernels(_NAME, first).backward(grad, first, second, radius, wanted)
 
 
-@_backward_op.register_fake
+@register_fake(f'{_NAME}_backward')
 def _(grad, first, second, radius, wanted):
     return [first.new_empty(first.shape) if want else grad.new_empty(0) for want in wanted]
 
@@ -155,7 +163,7 @@ def _backward(ctx, grad):
     return (*(value if want else None for value, want in zip(found, wanted)), None)
 
 
-_op.register_autograd(_backward, setup_context=_setup_context)
+register_autograd(_NAME, _backward, _setup_context)
 register_autocast(_NAME, cast=('first', 'second'))
 
 
@@ -186,7 +194,8 @@ def correlation(first: Tensor, second: Tensor, radius: int = 3, stride: int = 1)
     if radius < 0 or stride < 1:
         raise ValueError(f'radius must be at least 0 and stride at least 1, but are {radius} and {stride}')
     # Centres and displacements lie on one grid of this stride, so nothing else of the maps is ever read.
-    first, second = first[:, :, ::stride, ::stride], second[:, :, ::stride, ::stride]
+    if stride > 1:
+        first, second = first[:, :, ::stride, ::stride], second[:, :, ::stride, ::stride]
     if torch.onnx.is_in_onnx_export():
         return _portable(first, second, radius)
     return torch.ops.mmweather.correlation(first, second, radius)

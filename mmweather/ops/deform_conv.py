@@ -24,7 +24,10 @@ from mmweather.ops.registration import (
     empty_like_input,
     expect_shape,
     expect_tensors,
+    operator,
     register_autocast,
+    register_autograd,
+    register_fake,
 )
 
 __all__ = [
@@ -298,7 +301,7 @@ backend.register(
     mmcv='mmweather.ops.mmcv_deform_conv')
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}', mutates_args=())
+@operator(_NAME)
 def _op(x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor | None, stride: Sequence[int],
         padding: Sequence[int], dilation: Sequence[int], groups: int, deform_groups: int) -> Tensor:
     if x.shape[0] == 0:
@@ -307,12 +310,12 @@ def _op(x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, bias: Te
                                              deform_groups)
 
 
-@_op.register_fake
+@register_fake(_NAME)
 def _(x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups):
     return empty_like_input(x, (x.shape[0], weight.shape[0], *offset.shape[2:]))
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}_backward', mutates_args=())
+@operator(f'{_NAME}_backward')
 def _backward_op(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, stride: Sequence[int],
                  padding: Sequence[int], dilation: Sequence[int], groups: int, deform_groups: int,
                  wanted: Sequence[bool]) -> list[Tensor]:
@@ -323,7 +326,7 @@ def _backward_op(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, w
                                               deform_groups, wanted)
 
 
-@_backward_op.register_fake
+@register_fake(f'{_NAME}_backward')
 def _(grad, x, offset, mask, weight, stride, padding, dilation, groups, deform_groups, wanted):
     return [value.new_empty(value.shape) if want else grad.new_empty(0)
             for value, want in zip((x, offset, mask, weight), wanted)]
@@ -343,7 +346,7 @@ def _backward(ctx, grad):
     return (*grads, grad_bias, *(None for _ in ctx.geometry))
 
 
-_op.register_autograd(_backward, setup_context=_setup_context)
+register_autograd(_NAME, _backward, _setup_context)
 register_autocast(_NAME, cast=('x', 'mask', 'weight', 'bias'))
 
 

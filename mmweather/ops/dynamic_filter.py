@@ -18,7 +18,10 @@ from mmweather.ops.registration import (
     empty_like_input,
     expect_shape,
     expect_tensors,
+    operator,
     register_autocast,
+    register_autograd,
+    register_fake,
 )
 
 __all__ = ['DDF', 'DDFUp', 'FilterNorm', 'decoupled_dynamic_filter']
@@ -170,7 +173,7 @@ backend.register(
     triton='mmweather.ops.triton.dynamic_filter')
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}', mutates_args=())
+@operator(_NAME)
 def _op(x: Tensor, channel_filter: Tensor, spatial_filter: Tensor, kernel_size: int, dilation: int, stride: int,
         combine: str) -> Tensor:
     if x.shape[0] == 0:
@@ -179,12 +182,12 @@ def _op(x: Tensor, channel_filter: Tensor, spatial_filter: Tensor, kernel_size: 
                                              stride, combine)
 
 
-@_op.register_fake
+@register_fake(_NAME)
 def _(x, channel_filter, spatial_filter, kernel_size, dilation, stride, combine):
     return empty_like_input(x, (*x.shape[:2], *spatial_filter.shape[2:]))
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}_backward', mutates_args=())
+@operator(f'{_NAME}_backward')
 def _backward_op(grad: Tensor, x: Tensor, channel_filter: Tensor, spatial_filter: Tensor, kernel_size: int,
                  dilation: int, stride: int, combine: str, wanted: Sequence[bool]) -> list[Tensor]:
     if x.shape[0] == 0:
@@ -194,7 +197,7 @@ def _backward_op(grad: Tensor, x: Tensor, channel_filter: Tensor, spatial_filter
                                               dilation, stride, combine, wanted)
 
 
-@_backward_op.register_fake
+@register_fake(f'{_NAME}_backward')
 def _(grad, x, channel_filter, spatial_filter, kernel_size, dilation, stride, combine, wanted):
     return [value.new_empty(value.shape) if want else grad.new_empty(0)
             for value, want in zip((x, channel_filter, spatial_filter), wanted)]
@@ -211,7 +214,7 @@ def _backward(ctx, grad):
     return (*(value if want else None for value, want in zip(found, wanted)), None, None, None, None)
 
 
-_op.register_autograd(_backward, setup_context=_setup_context)
+register_autograd(_NAME, _backward, _setup_context)
 register_autocast(_NAME, cast=('x', 'channel_filter', 'spatial_filter'))
 
 
@@ -259,8 +262,8 @@ def decoupled_dynamic_filter(x: Tensor,
     expect_shape('channel_filter', channel_filter, (n, c, taps), '(N, C, kernel_size ** 2)')
     expect_shape('spatial_filter', spatial_filter, (n, None, (h - 1) // stride + 1, (w - 1) // stride + 1),
                  '(N, heads * kernel_size ** 2, ceil(H / stride), ceil(W / stride))')
-    heads, rest = divmod(spatial_filter.shape[1], taps)
-    if rest or heads < 1 or c % heads:
+    heads = spatial_filter.shape[1] // taps
+    if spatial_filter.shape[1] != heads * taps or heads < 1 or c % heads:
         raise ValueError(f'spatial_filter must have heads * kernel_size ** 2 channels, with heads a divisor of the {c} '
                          f'channels of x and kernel_size ** 2 = {taps}, but has {spatial_filter.shape[1]}')
     arguments = x, channel_filter, spatial_filter, kernel_size, dilation, stride, combine

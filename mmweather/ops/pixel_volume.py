@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmweather.ops import backend
-from mmweather.ops.registration import expect_shape, expect_tensors, register_autocast
+from mmweather.ops.registration import (
+    expect_shape,
+    expect_tensors,
+    operator,
+    register_autocast,
+    register_autograd,
+    register_fake,
+)
 
 __all__ = ['PixelVolume', 'pixel_volume']
 
@@ -125,19 +132,19 @@ backend.register(
     _NAME, torch=backend.Kernels(_reference_forward, _reference_backward), triton='mmweather.ops.triton.pixel_volume')
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}', mutates_args=())
+@operator(_NAME)
 def _op(previous: Tensor, current: Tensor, flow: Tensor, radius: int) -> Tensor:
     if previous.shape[0] == 0:
         return previous.new_empty(0, (2 * radius + 1)**2, *previous.shape[2:])
     return backend.kernels(_NAME, previous).forward(previous, current, flow, radius)
 
 
-@_op.register_fake
+@register_fake(_NAME)
 def _(previous, current, flow, radius):
     return previous.new_empty(previous.shape[0], (2 * radius + 1)**2, *previous.shape[2:])
 
 
-@torch.library.custom_op(f'mmweather::{_NAME}_backward', mutates_args=())
+@operator(f'{_NAME}_backward')
 def _backward_op(grad: Tensor, previous: Tensor, current: Tensor, flow: Tensor, radius: int,
                  wanted: Sequence[bool]) -> list[Tensor]:
     if previous.shape[0] == 0:
@@ -145,7 +152,7 @@ def _backward_op(grad: Tensor, previous: Tensor, current: Tensor, flow: Tensor, 
     return backend.kernels(_NAME, previous).backward(grad, previous, current, flow, radius, wanted)
 
 
-@_backward_op.register_fake
+@register_fake(f'{_NAME}_backward')
 def _(grad, previous, current, flow, radius, wanted):
     return [previous.new_empty(previous.shape) if want else grad.new_empty(0) for want in wanted]
 
@@ -161,7 +168,7 @@ def _backward(ctx, grad):
     return (*(value if want else None for value, want in zip(found, wanted)), None, None)
 
 
-_op.register_autograd(_backward, setup_context=_setup_context)
+register_autograd(_NAME, _backward, _setup_context)
 register_autocast(_NAME, cast=('previous', 'current'))
 
 

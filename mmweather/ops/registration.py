@@ -5,12 +5,57 @@ to ``torch.compile`` and ``torch.export``; which backend computes them is settle
 them, so while a model is exported to ONNX the public functions take their operator's portable formulation instead.
 """
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 _LIBRARY = torch.library.Library('mmweather', 'FRAGMENT')
+
+
+def operator(name: str) -> Callable:
+    """Define ``torch.ops.mmweather.<name>`` and make the decorated function its kernel on every device.
+
+    The schema follows from the function's annotations. :func:`torch.library.custom_op` would do as much, but its first
+    call imports the whole of ``torch._dynamo``, which takes seconds.
+
+    Args:
+        name (str): Name of the operator, without the namespace.
+
+    Returns:
+        Callable: The decorator; it returns the function.
+    """
+
+    def decorate(function):
+        schema = torch.library.infer_schema(function, mutates_args=())
+        _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag, ))
+        _LIBRARY.impl(name, function, 'CompositeExplicitAutograd')
+        return function
+
+    return decorate
+
+
+def register_fake(name: str) -> Callable:
+    """Make the decorated function an operator's fake kernel, which tells the shape of its output.
+
+    Args:
+        name (str): Name of the operator, without the namespace.
+
+    Returns:
+        Callable: The decorator; it returns the function.
+    """
+    return torch.library.register_fake(f'mmweather::{name}', lib=_LIBRARY)
+
+
+def register_autograd(name: str, backward: Callable, setup_context: Callable) -> None:
+    """Give an operator its derivative.
+
+    Args:
+        name (str): Name of the operator, without the namespace.
+        backward (Callable): Takes the context and the output's gradient, returns one gradient or None per argument.
+        setup_context (Callable): Takes the context, the arguments and the output, and saves what backward needs.
+    """
+    torch.library.register_autograd(f'mmweather::{name}', backward, setup_context=setup_context, lib=_LIBRARY)
 
 
 def register_autocast(name: str, cast: Iterable[str]) -> None:
