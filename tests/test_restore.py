@@ -14,7 +14,7 @@ import torch
 from video_fixtures import FILM, Darken, Identity, Step, packets, ramp_frames, read_video, write_video
 
 from mmweather import zoo
-from mmweather.cli import restore as cli_restore
+from mmweather.cli import progress
 from mmweather.cli.main import main
 from mmweather.errors import UserError
 from mmweather.inference import load_network, open_source, restore_video
@@ -363,7 +363,7 @@ main(['restore', {str(source)!r}, '-o', {str(tmp_path / 'out.mp4')!r}])
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capfd):
-    lines = cli_restore._Lines(interval=0)
+    lines = progress.Lines(interval=0)
     lines.start -= 10
     lines(20, 400)
     lines(410, 400)
@@ -371,7 +371,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capfd):
     written = capfd.readouterr().err.splitlines()
     assert written[0] == '20/400 frames, 2 frames/s, 3:10 left'
     assert written[1].startswith('410 frames') and written[2] == '20 frames, 2 frames/s'
-    quiet = cli_restore._Lines(interval=100)
+    quiet = progress.Lines(interval=100)
     quiet(20, 400)
     assert capfd.readouterr().err == ''
 
@@ -381,7 +381,7 @@ def test_progress_on_a_terminal_shows_rate_and_time_left():
 
     from rich.console import Console
     screen = StringIO()
-    with cli_restore._Bar(Console(file=screen, force_terminal=True, width=100)) as bar:
+    with progress.Bar(Console(file=screen, force_terminal=True, width=100)) as bar:
         bar.start -= 10
         for done in range(1, 31):
             bar(done, 400)

@@ -1,11 +1,12 @@
 """``mmweather restore``: a bad video in, a better one out."""
 import signal
 import sys
-import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from fractions import Fraction
 
 import click
+
+from .progress import progress_on_stderr
 
 __all__ = ['command']
 
@@ -38,7 +39,7 @@ def command(source, output, fps, quiet, **options):
     appears under the output's name before it is whole.
     """
     from mmweather.inference import restore_video
-    with _terminable(), _progress(quiet) as progress:
+    with _terminable(), progress_on_stderr(quiet) as progress:
         summary = restore_video(source, output, fps=_rate(fps), progress=progress, **options)
     if not quiet:
         click.echo(summary)
@@ -65,59 +66,3 @@ def _rate(text):
         raise click.BadParameter(f'{text} is no frame rate; give a number such as 30 or 24000/1001',
                                  param_hint="'--fps'")
     return rate
-
-
-def _progress(quiet):
-    """A context manager that shows progress on stderr: a bar on a terminal, a line now and then elsewhere."""
-    from rich.console import Console
-    console = Console(stderr=True)
-    if quiet:
-        return nullcontext()
-    return _Bar(console) if console.is_terminal else nullcontext(_Lines())
-
-
-class _Bar:
-    """A bar with frames per second and time left."""
-
-    def __init__(self, console):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        self.bar = Progress(BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[rate]}'), TextColumn('left'),
-                            TimeRemainingColumn(), console=console)
-        self.task = self.bar.add_task('restore', total=None, rate='')
-        self.start = time.perf_counter()
-
-    def __enter__(self):
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exception):
-        self.bar.stop()
-
-    def __call__(self, done, total):
-        rate = done / (time.perf_counter() - self.start)
-        self.bar.update(self.task, completed=done, total=None if total is None else max(total, done),
-                        rate=f'{rate:.3g} frames/s')
-
-
-class _Lines:
-    """A line with the same news every few seconds, for logs.
-
-    Args:
-        interval (float): Seconds between two lines. Defaults to 10.
-    """
-
-    def __init__(self, interval=10.):
-        self.interval = interval
-        self.start = self.last = time.perf_counter()
-
-    def __call__(self, done, total):
-        now = time.perf_counter()
-        if now - self.last < self.interval:
-            return
-        self.last = now
-        rate = done / (now - self.start)
-        line = f'{done} frames, {rate:.3g} frames/s'
-        if total is not None and total >= done:
-            left = round((total - done) / rate)
-            line = f'{done}/{total} frames, {rate:.3g} frames/s, {left // 60}:{left % 60:02d} left'
-        click.echo(line, err=True)

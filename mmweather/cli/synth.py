@@ -4,6 +4,8 @@ import sys
 
 import click
 
+from .progress import progress_on_stderr
+
 __all__ = ['command']
 
 PARTS = ('gt', 'drop', 'mask', 'streak')
@@ -114,7 +116,7 @@ def scene(kind, output, stereo, with_geometry, frames, size, seed, fps, quiet):
         if with_geometry:
             folder = output.with_name(f'{output.stem}_geometry')
             geometry = stack.enter_context(_GeometryFolder(folder, renderer))
-        progress = stack.enter_context(_progress(quiet))
+        progress = stack.enter_context(progress_on_stderr(quiet))
         for t in range(frames):
             view = renderer.frame(t, flow=with_geometry and t + 1 < frames)
             left.write(view.frame)
@@ -268,7 +270,7 @@ def _write_rainy(source, output, layout, save_parts, seed, frames, size, fps, qu
     with ExitStack() as stack:
         sinks = {part: stack.enter_context(open_sink(_beside(output, part), like, fps=opened.fps or fps))
                  for part in ('lq', *(PARTS if save_parts else ()))}
-        progress = stack.enter_context(_progress(quiet))
+        progress = stack.enter_context(progress_on_stderr(quiet))
         done = 0
         for parts in _rainy_frames(opened, seed, frames, fps, **rain):
             for part, sink in sinks.items():
@@ -296,7 +298,7 @@ def _write_dataset(source, output, videos, test_videos, seed, frames, size, fps,
     lengths = [_length(opened, frames) for _, opened in jobs]
     total = None if None in lengths else sum(lengths)
     done = 0
-    with _progress(quiet) as progress:
+    with progress_on_stderr(quiet) as progress:
 
         def counted(rainy):
             nonlocal done
@@ -344,11 +346,3 @@ def _videos_in(source):
 def _beside(output, part):
     """The output for a part: rainy.mp4 has its drops in rainy_drop.mp4."""
     return output if part == 'lq' else output.with_name(f'{output.stem}_{part}{output.suffix}')
-
-
-def _progress(quiet):
-    """Progress on stderr; called with the frames done and those in all."""
-    from contextlib import nullcontext
-
-    from mmweather.cli.restore import _progress as restoring
-    return nullcontext(lambda done, total: None) if quiet else restoring(quiet)

@@ -85,9 +85,13 @@ class ViMPNet(ClipNetwork):
         """
         for part in (self.extract, self.streak_head, self.propagation.refine, self.reconstruction, self.drop_head):
             kaiming_init(part)
-        # Begin near a network that sees nothing and changes nothing, and learn from there.
-        for last in (self.streak_head[-1], self.drop_head[-1], self.to_stage1):
-            last.weight.data.mul_(0.1)
+        # Begin with a network that sees no streaks and changes nothing, and learn from there.
+        for last in (self.streak_head[-1], self.to_stage1):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.drop_head[-1].weight.data.mul_(0.1)
+        # Drops cover a few per cent of a frame.
+        nn.init.constant_(self.drop_head[-1].bias, -3.0)
 
     def forward(self, clip):
         """Restores a clip.

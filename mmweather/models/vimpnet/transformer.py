@@ -57,8 +57,10 @@ class DualRaindropTransformer(nn.Module):
                     nn.init.normal_(module.weight, 0.0, std)
                 nn.init.zeros_(module.bias)
         if std is None:
-            # Begin near a network that changes nothing, and learn from there.
-            self.to_residual.weight.data.mul_(0.01)
+            # Overlapping patches add up. Features of a size far from one would drown the first stage's gradients.
+            self.patches.to_patch.weight.data.mul_(0.1 * self.patches.overlap**-1)
+            # Begin with a network that changes nothing, and learn from there.
+            nn.init.zeros_(self.to_residual.weight)
 
     def forward(self, stage1, drop_mask):
         """Predicts what to add to the first stage's frames.
@@ -106,6 +108,7 @@ class _SoftPatches(nn.Module):
         super().__init__()
         self.geometry = dict(stride=stride, padding=patch_size // 2)
         self.patch_shape = (channels, patch_size, patch_size)
+        self.overlap = patch_size / stride
         self.to_token = nn.Linear(channels * patch_size**2, embed_dims)
         self.to_patch = nn.Linear(embed_dims, channels * patch_size**2)
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
