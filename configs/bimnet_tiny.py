@@ -6,7 +6,7 @@ model = dict(
     generator=dict(
         type='BIMNet', feature_channels=(8, 16, 32, 48, 64), match_channels=32, refine_channels=(32, 32, 16),
         smooth_channels=(32, 32, 16, 16, 16, 16)),
-    loss=dict(type='BlurInvariantLoss', draw=1))
+    loss=dict(type='BlurInvariantLoss', pyramid_weight=1.0, draw=1))
 
 optim_wrapper = dict(
     type='OptimWrapper',

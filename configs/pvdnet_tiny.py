@@ -1,5 +1,5 @@
-# PVDNet and BIMNet made narrow (1.5 M parameters together) and trained on synthetic blur: the bundled weights, quick
-# trials, machines without a GPU. The second of two stages: bimnet_tiny.py comes first.
+# PVDNet and BIMNet made narrow (1.5 M parameters together) and trained side by side on synthetic blur: the bundled
+# weights, quick trials, machines without a GPU.
 _base_ = ['_base_/default_runtime.py', '_base_/data_gopro_test.py']
 
 model = dict(
@@ -17,14 +17,17 @@ model = dict(
             feature_channels=(8, 16, 32, 48, 64), match_channels=32, refine_channels=(32, 32, 16),
             smooth_channels=(32, 32, 16, 16, 16, 16))),
     loss=dict(type='PVDLoss'),
-    # what bimnet_tiny.py has trained: --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_2000.pth
-    motion_checkpoint=None)
-custom_hooks = [dict(type='FreezeHook', until=dict(motion=-1))]
+    # BIMNet is trained beside, on every fourth frame or so; what bimnet_tiny.py has trained is a better start:
+    # --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_2000.pth
+    motion_checkpoint=None,
+    motion_loss=dict(type='BlurInvariantLoss', pyramid_weight=1.0, draw=1),
+    motion_share=0.25)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='RAdam', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01, decoupled_weight_decay=True),
-    clip_grad=dict(max_norm=1.0))
+    clip_grad=dict(max_norm=1.0),
+    paramwise_cfg=dict(custom_keys={'motion': dict(lr_mult=0.2)}))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=400, eta_min=1e-6, by_epoch=False, begin=0, end=400)
 train_cfg = dict(type='ResumableTrainLoop', max_iters=400)
 # Blur synthesised while training reads it, over procedural scenes and whatever clean videos are named:

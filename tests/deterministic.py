@@ -54,7 +54,15 @@ def _vimpnet(key, shape):
     return tensor_for(key, shape, 0.85)
 
 
-_FILL = dict(vimpnet=_vimpnet)
+def _pvdnet(key, shape):
+    if 'moduleSubpixel.0.moduleMain.6' in key:
+        return tensor_for(key, shape, 18.0)
+    if 'PVDNet.' not in key:
+        return tensor_for(key, shape, 1.5)
+    return tensor_for(key, shape, 0.5 if 'RBs' in key else 1.15)
+
+
+_FILL = dict(vimpnet=_vimpnet, pvdnet=_pvdnet, pvdnet_large=_pvdnet)
 
 
 def official_state(method):

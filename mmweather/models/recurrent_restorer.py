@@ -114,7 +114,7 @@ class RecurrentRestorer(BaseRestorer):
                 with optim_wrapper.optim_context(forward):
                     losses, state = forward(frame, targets, mode='frame', state=state)
                     total, log = self.parse_losses(losses)
-                logs.append(log)
+                logs.append({name: value.detach() for name, value in log.items()})
                 if self.detach_state:
                     state = _detached(state)
                     if self.update == 'clip':
@@ -127,7 +127,7 @@ class RecurrentRestorer(BaseRestorer):
             if steps:
                 optim_wrapper.step()
                 optim_wrapper.zero_grad()
-        return {name: torch.stack([log[name].detach() for log in logs]).mean() for name in logs[0]}
+        return _means(logs)
 
     def prepare_clip(self, inputs):
         """What is done to the clips ``(N, T, 3, H, W)`` in [0, 1] before training; here nothing."""
@@ -156,7 +156,7 @@ class RecurrentRestorer(BaseRestorer):
             losses, state = self.frame_losses(frame, self._targets(targets, index), state)
             state = _detached(state) if self.detach_state else state
             terms.append(losses)
-        return {name: torch.stack([losses[name] for losses in terms]).mean() for name in terms[0]}
+        return _means(terms)
 
     def _first_state(self, clip):
         return self.generator.init_state(self._window(clip, max(0, self.context - 1)))
@@ -177,6 +177,12 @@ class RecurrentRestorer(BaseRestorer):
 
     def _targets(self, targets, index):
         return {name: value[:, self.context + index] for name, value in targets.items()}
+
+
+def _means(terms):
+    """Means of loss terms over the frames that have them."""
+    names = dict.fromkeys(name for losses in terms for name in losses)
+    return {name: torch.stack([losses[name] for losses in terms if name in losses]).mean() for name in names}
 
 
 def _detached(state):

@@ -22,7 +22,7 @@ __all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'resolve_protocol'
            'split_scenes']
 
 # what makes a cut: the least mean difference of the frames' thumbnails, and how many times the usual one that is
-_CUT, _UNUSUAL = 0.1, 4
+_CUT, _UNUSUAL = 0.1, 3
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def split_scenes(frames):
     """Splits a stream of frames where one scene is cut to another.
 
     Frames are compared as thumbnails of 16x16 means, which motion and noise change little and a cut changes much:
-    a cut is where the mean difference is at least 0.1, and at least four times what is usual in the scene, so that a
+    a cut is where the mean difference is at least 0.1, and at least three times what is usual in the scene, so that a
     fast pan is none.
 
     Args:

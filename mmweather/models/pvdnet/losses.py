@@ -40,17 +40,22 @@ class BlurInvariantLoss(nn.Module):
     Args:
         weight (float): Weight of L_BIM. Defaults to 1.0.
         mixes (tuple[str]): Which of the four pairs are trained on; their mean is taken. Defaults to all four.
+        pyramid_weight (float): Weight of the same loss on the flow of every level and frames of that level's size,
+            relative to the loss proper. Ours, to train from scratch, since LiteFlowNet was trained level by level: a
+            level learns nothing before the coarser ones point near the match. Needs frames whose sides are multiples
+            of the network's ``size_divisor``. Defaults to 0.0: the published loss.
         draw (int, optional): How many of the mixes each call draws at random, which costs less and has the same mean.
             Defaults to None: all of them.
     """
 
-    def __init__(self, weight=1.0, mixes=('bb', 'bs', 'sb', 'ss'), draw=None):
+    def __init__(self, weight=1.0, mixes=('bb', 'bs', 'sb', 'ss'), pyramid_weight=0.0, draw=None):
         super().__init__()
         unknown = set(mixes) - {'bb', 'bs', 'sb', 'ss'}
         if unknown or not mixes:
             raise ValueError(f"mixes: expected some of 'bb', 'bs', 'sb', 'ss', got {mixes!r}")
         self.weight = weight
         self.mixes = tuple(mixes)
+        self.pyramid_weight = pyramid_weight
         self.draw = draw or len(self.mixes)
 
     def terms(self, motion, blurred, sharp, mixes=None):
@@ -75,14 +80,35 @@ class BlurInvariantLoss(nn.Module):
         """Computes the weighted mean of the terms; see :meth:`terms`.
 
         Returns:
-            dict[str, Tensor]: ``loss_bim``.
+            dict[str, Tensor]: ``loss_bim``, and with ``pyramid_weight`` also ``loss_pyramid``.
         """
         drawn = [self.mixes[index] for index in torch.randperm(len(self.mixes))[:self.draw].tolist()]
-        terms = self.terms(motion, blurred, sharp, drawn)
-        return dict(loss_bim=self.weight * sum(terms.values()) / len(terms))
+        if not self.pyramid_weight:
+            return dict(loss_bim=self.weight * _mean(self.terms(motion, blurred, sharp, drawn)))
+        flows = []
+
+        def finest(current, previous):
+            flows.extend(motion.pyramid(current, previous))
+            return F.interpolate(flows[-1], size=current.shape[-2:], mode='bilinear', align_corners=False)
+
+        loss = _mean(self.terms(finest, blurred, sharp, drawn))
+        levels = [_mean(self._level_terms(flow, sharp, drawn)) for flow in flows]
+        return dict(loss_bim=self.weight * loss,
+                    loss_pyramid=self.weight * self.pyramid_weight * sum(levels) / len(levels))
+
+    def _level_terms(self, flow, sharp, mixes):
+        size = flow.shape[-2:]
+        current, previous = (F.interpolate(frame, size=size, mode='area') for frame in sharp)
+        scaled = flow * (size[1] / sharp[0].shape[-1])
+        return {mix: self._misalignment(part, current, previous) for mix, part in zip(mixes, scaled.chunk(len(mixes)))}
 
     @staticmethod
     def _misalignment(flow, current, previous):
         with torch.no_grad():
             inside = flow_warp(torch.ones_like(current), flow)
-        return (flow_warp(previous, flow) - current * inside).square().sum() / inside.sum()
+        # A flow that leads out of the frame everywhere has nothing to be judged by.
+        return (flow_warp(previous, flow) - current * inside).square().sum() / inside.sum().clamp(min=1)
+
+
+def _mean(terms):
+    return sum(terms.values()) / len(terms)

@@ -85,8 +85,8 @@ class PVDNet(RecurrentNetwork):
 
         Returns:
             tuple[dict[str, Tensor], PVDState]: ``output`` ``(N, 3, H, W)`` around [0, 1], not clipped; ``flow``
-            ``(N, 2, H, W)`` from the frame to the previous one, in pixels; ``pixel_volume`` ``(N, 25, H, W)``, gray
-            in [-1, 1]. And the next state.
+            ``(N, 2, H, W)`` from the frame to the previous one, in pixels, without gradient; ``pixel_volume``
+            ``(N, 25, H, W)``, gray in [-1, 1]. And the next state.
 
         Raises:
             ValueError: If the frames' sides are no multiples of 4.
@@ -95,7 +95,9 @@ class PVDNet(RecurrentNetwork):
         if current.shape[-2] % 4 or current.shape[-1] % 4:
             raise ValueError(f'frames: expected height and width to be multiples of 4, got '
                              f'{tuple(current.shape[-2:])}; mmweather.restore_clip pads and crops')
-        flow = self.motion(frames[:, 0], _unsigned(state.previous))
+        # The pixel volume reads whole pixels: no gradient would come back.
+        with torch.no_grad():
+            flow = self.motion(frames[:, 0], _unsigned(state.previous))
         volume = ops.pixel_volume(state.output, current, flow)
         output = self.deblur(current, state.previous, following, volume)
         return dict(output=_unsigned(output), flow=flow, pixel_volume=volume), PVDState(current, output)

@@ -19,6 +19,7 @@ class PVDRestorer(RecurrentRestorer):
         motion_checkpoint (str, optional): Weights of BIMNet, from a training of ours or the authors'. A checkpoint
             that is loaded or resumed later goes before them. Defaults to None.
         motion_loss (dict, optional): Config of :class:`BlurInvariantLoss`, to train BIMNet beside. Defaults to None.
+        motion_share (float): Share of the frames on which BIMNet is trained beside. Defaults to 1.0.
         noise_prob (float): Probability of noise on a frame of the input. Defaults to 0.5.
         noise_sigma (float): Its standard deviation, for values in [0, 1]. Defaults to 5e-5, published as 1e-4 on the
             scale [-1, 1].
@@ -26,10 +27,11 @@ class PVDRestorer(RecurrentRestorer):
             from the blurred frame before it.
     """
 
-    def __init__(self, *args, motion_checkpoint=None, motion_loss=None, noise_prob=0.5, noise_sigma=5e-5, context=1,
-                 **kwargs):
+    def __init__(self, *args, motion_checkpoint=None, motion_loss=None, motion_share=1.0, noise_prob=0.5,
+                 noise_sigma=5e-5, context=1, **kwargs):
         super().__init__(*args, context=context, **kwargs)
         self.motion_loss = MODELS.build(motion_loss) if motion_loss else None
+        self.motion_share = motion_share
         self.noise_prob = noise_prob
         self.noise_sigma = noise_sigma
         if motion_checkpoint:
@@ -43,7 +45,7 @@ class PVDRestorer(RecurrentRestorer):
     def frame_losses(self, frames, targets, state):
         """One step and its losses; see :meth:`RecurrentRestorer.frame_losses`."""
         losses, new_state = super().frame_losses(frames, targets, state)
-        if self.motion_loss is not None:
+        if self.motion_loss is not None and torch.rand(()) < self.motion_share:
             previous = (state.previous + 1) / 2
             losses.update(self.motion_loss(self.generator.motion, (frames[:, 0], previous),
                                            (targets['gt'], targets['previous_gt'])))

@@ -1,0 +1,280 @@
+"""PVDNet and BIMNet against the outputs and losses of the published implementation, and what their parts promise."""
+import numpy as np
+import pytest
+import torch
+from deterministic import DATA, input_for, official_state
+from torch.nn import functional as F
+
+from mmweather.models import ClipProtocol, load_weights, restore_clip, restore_frames
+from mmweather.models.pvdnet import BIMNet, BlurInvariantLoss, PVDLoss, PVDNet
+from mmweather.models.temporal import split_scenes
+from mmweather.zoo import build_network
+
+# Made by the published implementation with the same deterministic weights and inputs, under our names of the mixes:
+# the published code calls 'bs' what is sharp in the current frame and blurred in the previous one.
+GOLDEN_MOTION_LOSSES = dict(bb=0.004485760349780321, sb=0.013091744855046272, bs=0.006151155568659306,
+                            ss=0.016478944569826126)
+GOLDEN_MOTION_LOSS = 0.010051901335828006
+
+LARGE = dict(body_channels=192, num_blocks=24)
+
+
+def golden_clip():
+    return (input_for('pvdnet/public', (1, 4, 3, 128, 192), -1, 1) + 1) / 2
+
+
+def run(network, clip):
+    """All that the steps return, stacked along the frames."""
+    results, state = [], network.init_state(clip[:, :2])
+    with torch.no_grad():
+        for t in range(clip.shape[1]):
+            following = min(t + 1, clip.shape[1] - 1)
+            result, state = network.step(torch.stack((clip[:, t], clip[:, following]), dim=1), state)
+            results.append(result)
+    return {name: torch.stack([result[name] for result in results], dim=1) for name in results[0]}
+
+
+@pytest.fixture(scope='module')
+def published():
+    """The network with weights in the published layout, and what it makes of the golden video."""
+    network = PVDNet().eval()
+    report = load_weights(network, {f'module.{key}': value for key, value in official_state('pvdnet').items()})
+    return network, report, run(network, golden_clip())
+
+
+@pytest.fixture(scope='module')
+def tiny():
+    torch.manual_seed(0)
+    return build_network('pvdnet_tiny').eval()
+
+
+def clip_of(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+# -- the published networks ------------------------------------------------------------------------------------------
+
+def test_parameter_counts():
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+
+    network = PVDNet()
+    assert count(network.motion) == count(BIMNet()) == 5_381_969
+    assert count(network.deblur) == 5_132_579
+    assert count(PVDNet(**LARGE).deblur) == 17_979_811
+    assert count(build_network('pvdnet_large')) == 17_979_811 + 5_381_969
+    assert count(build_network('pvdnet_tiny')) <= 2_000_000
+
+
+def test_published_layout_loads_key_by_key(published):
+    _, report, _ = published
+    assert report.complete and report.layout == 'PVDNet (authors)' and len(report.matched) == 290
+
+
+def test_outputs_equal_the_published_network(published):
+    golden = np.load(DATA / 'pvdnet_golden.npz')
+    output = 2 * published[2]['output'].numpy()[..., ::4, ::4] - 1
+    error = np.abs(output - golden['output'])
+    assert np.quantile(error, 0.999) < 5e-3 * golden['output'].std()
+    # What this implementation reaches; a looser result means that something changed.
+    assert np.quantile(error, 0.999) < 1e-4 * golden['output'].std()
+
+
+def test_flow_equals_the_published_network(published):
+    error = np.abs(published[2]['flow'].numpy()[..., ::4, ::4] - np.load(DATA / 'pvdnet_golden.npz')['flow'])
+    assert np.quantile(error, 0.999) < 1e-4
+
+
+def test_pixel_volume_equals_the_published_network(published):
+    volume = published[2]['pixel_volume'][:, 1:3].numpy()
+    error = np.abs(volume[..., ::8, ::8] - np.load(DATA / 'pvdnet_golden.npz')['pixel_volume'])
+    assert np.quantile(error, 0.999) < 1e-5
+    # The rim that no shifted neighbour reaches is mid-gray, as published, and not the current frame.
+    assert not volume[:, :, 0, -2:].any() and not volume[:, :, 24, :2].any()
+
+
+def test_large_network_equals_the_published_one():
+    network = PVDNet(**LARGE).eval()
+    assert load_weights(network, official_state('pvdnet_large')).complete
+    clip = golden_clip()[:, :3]
+    golden = np.load(DATA / 'pvdnet_golden.npz')['large_output']
+    state, outputs = network.init_state(clip[:, :2]), []
+    with torch.no_grad():
+        for t in range(2):
+            result, state = network.step(clip[:, t:t + 2], state)
+            outputs.append(result['output'])
+    error = np.abs(2 * torch.stack(outputs, dim=1).numpy()[..., ::8, ::8] - 1 - golden)
+    assert np.quantile(error, 0.999) < 1e-4 * golden.std()
+
+
+def test_motion_losses_equal_the_published_ones(published):
+    motion, clip = published[0].motion, golden_clip()
+    sharp = (input_for('pvdnet/loss/gt', (1, 2, 3, 128, 192), -1, 1) + 1) / 2
+    loss = BlurInvariantLoss()
+    with torch.no_grad():
+        terms = loss.terms(motion, (clip[:, 1], clip[:, 0]), (sharp[:, 1], sharp[:, 0]))
+    assert {mix: float(term) for mix, term in terms.items()} == pytest.approx(GOLDEN_MOTION_LOSSES, rel=1e-4)
+    assert float(sum(terms.values()) / 4) == pytest.approx(GOLDEN_MOTION_LOSS, rel=1e-4)
+
+
+@pytest.mark.parametrize('prefix', ['', 'BIMNet.', 'module.BIMNet.'])
+def test_bimnet_checkpoint_of_the_authors_loads_alone(published, prefix):
+    state = {prefix + key.removeprefix('BIMNet.'): value for key, value in official_state('pvdnet').items()
+             if key.startswith('BIMNet.')}
+    network = BIMNet()
+    assert load_weights(network, state).complete
+    assert torch.equal(network.features[0][0].weight, published[0].motion.features[0][0].weight)
+
+
+# -- motion ----------------------------------------------------------------------------------------------------------
+
+def test_motion_crops_to_its_multiple_and_has_no_flow_beyond(published):
+    motion, clip = published[0].motion, clip_of(2, 3, 70, 100)
+    with torch.no_grad():
+        flow, inside = motion(clip, clip.flip(0)), motion(clip[..., :64, :96], clip.flip(0)[..., :64, :96])
+    assert torch.equal(flow[..., :64, :96], inside)
+    assert not flow[..., 64:, :].any() and not flow[..., 96:].any()
+
+
+def test_motion_refuses_frames_below_its_multiple():
+    with pytest.raises(ValueError, match='sides of at least 32'):
+        BIMNet()(torch.rand(1, 3, 31, 64), torch.rand(1, 3, 31, 64))
+
+
+def test_all_of_bimnet_learns_from_the_blur_invariant_loss(tiny):
+    frames = [clip_of(1, 3, 48, 48) for _ in range(4)]
+    BlurInvariantLoss()(tiny.motion, frames[:2], frames[2:])['loss_bim'].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in tiny.motion.parameters())
+    tiny.zero_grad(set_to_none=True)
+
+
+def test_blur_invariant_loss_judges_by_the_sharp_pair_alone():
+    # A flow that is right for the sharp frames costs nothing, whatever the blurred ones look like.
+    sharp = clip_of(1, 3, 32, 32)
+    moved = torch.roll(sharp, 3, dims=-1)
+    flow = torch.zeros(4, 2, 32, 32)
+    flow[:, 0] = -3
+
+    def right(current, previous):
+        assert current.shape == previous.shape == (4, 3, 32, 32)
+        return flow
+
+    blurred = (torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
+    terms = BlurInvariantLoss().terms(right, blurred, (moved, sharp))
+    assert max(terms.values()) < 1e-10
+    # Outside of the frame nothing is counted: without the mask, three columns of the current frame would be.
+    wrong = BlurInvariantLoss().terms(lambda *_: flow * 0, blurred, (moved, sharp))
+    assert min(wrong.values()) > 0.01
+
+
+def test_mixes_can_be_chosen_and_drawn():
+    seen = []
+
+    def motion(current, previous):
+        seen.append((float(current.mean()), float(previous.mean())))
+        return torch.zeros(len(current), 2, 8, 8)
+
+    blurred, sharp = [torch.zeros(1, 3, 8, 8)] * 2, [torch.ones(1, 3, 8, 8)] * 2
+    BlurInvariantLoss(mixes=('bs', ))(motion, blurred, sharp)
+    assert seen == [(0.0, 1.0)]
+    drawing = BlurInvariantLoss(draw=1)
+    for _ in range(30):
+        drawing(motion, blurred, sharp)
+    assert set(seen) == {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)}
+    with pytest.raises(ValueError, match='mixes'):
+        BlurInvariantLoss(mixes=('bx', ))
+
+
+# -- recurrence ------------------------------------------------------------------------------------------------------
+
+def test_image_loss_is_on_the_published_scale_and_does_not_reach_the_motion(tiny):
+    clip, gt = clip_of(1, 2, 3, 32, 32), clip_of(1, 3, 32, 32).flip(-1)
+    result, _ = tiny.step(clip, tiny.init_state(clip))
+    loss = PVDLoss()(result, dict(gt=gt))['loss_mse']
+    expected = F.mse_loss(2 * result['output'] - 1, 2 * gt - 1)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    loss.backward()
+    assert all(p.grad is None for p in tiny.motion.parameters())
+    assert all(p.grad is not None for p in tiny.deblur.parameters())
+    tiny.zero_grad(set_to_none=True)
+
+
+def test_restoring_feeds_the_unclipped_output_back(tiny):
+    clip = clip_of(1, 4, 3, 48, 64)
+    expected = run(tiny, clip)['output']
+    restored = restore_clip(tiny, clip, clamp=False)
+    assert torch.equal(restored, expected)
+    # The past matters: the same frames without the first give another result.
+    assert not torch.equal(restored[:, 1:], restore_clip(tiny, clip[:, 1:], clamp=False))
+
+
+def test_a_video_in_two_parts_gives_the_same_frames_when_the_state_is_kept(tiny):
+    clip = clip_of(1, 6, 3, 32, 48)
+    whole = run(tiny, clip)['output']
+    state, outputs = tiny.init_state(clip[:, :2]), []
+    with torch.no_grad():
+        for part in (range(3), range(3, 6)):
+            for t in part:
+                result, state = tiny.step(clip[:, [t, min(t + 1, 5)]], state)
+                outputs.append(result['output'])
+            # what a file between two runs would hold
+            state = type(state)(**{name: torch.from_numpy(value.numpy().copy()) for name, value in vars(state).items()})
+    assert torch.equal(torch.stack(outputs, dim=1), whole)
+
+
+@pytest.mark.parametrize('size', [(37, 91), (48, 48), (5, 130)])
+def test_any_size_is_padded_and_cropped_back(tiny, size):
+    assert restore_clip(tiny, clip_of(1, 2, 3, *size)).shape == (1, 2, 3, *size)
+
+
+def test_published_protocol_crops(tiny):
+    clip = clip_of(1, 2, 3, 39, 93)
+    restored = restore_clip(tiny, clip, protocol='published')
+    assert restored.shape == (1, 2, 3, 36, 92)
+    assert torch.equal(restored, restore_clip(tiny, clip[..., :36, :92], protocol='published'))
+    # Padding everywhere and cropping within see other borders.
+    assert not torch.equal(restored, restore_clip(tiny, clip)[..., :36, :92])
+    with pytest.raises(ValueError, match=r'at least 16 pixels for PVDNet, not 93x9'):
+        restore_clip(tiny, clip[..., :9, :], protocol='published')
+
+
+def test_frame_sides_that_do_not_fit_are_named(tiny):
+    with pytest.raises(ValueError, match='multiples of 4'):
+        tiny.step(torch.rand(1, 2, 3, 34, 64), tiny.init_state(torch.rand(1, 2, 3, 34, 64)))
+
+
+# -- scene cuts ------------------------------------------------------------------------------------------------------
+
+def scene(seed, length, size=(48, 64)):
+    """A pan over a smooth random picture."""
+    picture = F.interpolate(torch.rand(1, 3, 6, 30, generator=torch.Generator().manual_seed(seed)), (size[0], 200),
+                            mode='bicubic', align_corners=False)[0].clamp(0, 1)
+    return torch.stack([picture[..., t:t + size[1]] for t in range(length)])[None]
+
+
+def test_the_state_restarts_at_a_scene_cut(tiny):
+    first, second = scene(0, 4), scene(1, 3)
+    joined = torch.cat((first, second), dim=1)
+    apart = torch.cat((restore_clip(tiny, first), restore_clip(tiny, second)), dim=1)
+    assert torch.equal(restore_clip(tiny, joined), apart)
+    through = restore_clip(tiny, joined, protocol=ClipProtocol(scene_cuts=False))
+    assert torch.equal(through[:, :3], apart[:, :3]) and not torch.equal(through[:, 4:], apart[:, 4:])
+
+
+def test_cuts_are_found_and_pans_noise_and_short_scenes_are_none():
+    def lengths(clip):
+        return [len(list(part)) for part in split_scenes(clip.unbind(1))]
+
+    assert lengths(torch.cat((scene(0, 5), scene(1, 1), scene(2, 7)), dim=1)) == [5, 1, 7]
+    assert lengths(scene(3, 20)) == [20]
+    assert lengths(torch.rand(1, 8, 3, 64, 64)) == [8]
+    # A fade changes a lot, but no frame changes more than its neighbours.
+    assert lengths(scene(0, 1) * torch.linspace(1, 0, 12).view(1, 12, 1, 1, 1)) == [12]
+    assert lengths(torch.rand(1, 1, 3, 8, 8)) == [1]
+
+
+def test_cuts_keep_every_frame_while_streaming(tiny):
+    clip = torch.cat((scene(0, 3), scene(1, 2)), dim=1)
+    restored = list(restore_frames(tiny, iter(clip[0])))
+    assert len(restored) == 5
+    assert torch.equal(torch.stack(restored)[None], restore_clip(tiny, clip))
