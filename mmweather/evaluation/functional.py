@@ -39,9 +39,9 @@ def ssim(restored: np.ndarray,
          data_range: float = 255.0,
          padding: str = 'valid',
          window: int = 11,
-         sigma: float = 1.5,
+         sigma: float | None = 1.5,
          single_precision: bool = False) -> float:
-    """Structural similarity with a Gaussian window, mean over all pixels and channels.
+    """Structural similarity, mean over all pixels and channels.
 
     Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", TIP 2004, with K1 = 0.01
     and K2 = 0.03, biased variances and no down-sampling.
@@ -53,7 +53,8 @@ def ssim(restored: np.ndarray,
         padding (str): ``'valid'`` counts only pixels whose window lies inside the image, ``'zero'`` counts all pixels
             of images surrounded by zeros. Defaults to 'valid'.
         window (int): Side of the window in pixels, odd. Defaults to 11.
-        sigma (float): Standard deviation of the window in pixels. Defaults to 1.5.
+        sigma (float, optional): Standard deviation of the Gaussian window in pixels; None for a window of equal
+            weights and unbiased variances, scikit-image's default. Defaults to 1.5.
         single_precision (bool): Compute in float32 with a plain convolution, as scripts written in PyTorch do. The
             variances are small differences of large numbers, so this moves the result by up to 1e-5; only for
             numbers that are to be compared with those scripts'. Defaults to False.
@@ -72,7 +73,9 @@ def ssim(restored: np.ndarray,
     dtype = np.float32 if single_precision else np.float64
     x, y = restored.astype(dtype), gt.astype(dtype)
     # normalised by PyTorch: in single precision another order of summation already shows in the sixth decimal
-    kernel = torch.from_numpy(np.exp(-(np.arange(window) - window // 2)**2 / (2 * sigma**2)).astype(dtype))
+    distance = np.arange(window) - window // 2
+    profile = np.ones(window) if sigma is None else np.exp(-distance**2 / (2 * sigma**2))
+    kernel = torch.from_numpy(profile.astype(dtype))
     kernel = (kernel / kernel.sum()).numpy()
 
     def blur(image):
@@ -83,6 +86,8 @@ def ssim(restored: np.ndarray,
     mean_x, mean_y = blur(x), blur(y)
     variances = blur(x * x) - mean_x**2 + (blur(y * y) - mean_y**2)
     covariance = blur(x * y) - mean_x * mean_y
+    if sigma is None:
+        variances, covariance = (moment * (window**2 / (window**2 - 1)) for moment in (variances, covariance))
     c1, c2 = (0.01 * data_range)**2, (0.03 * data_range)**2
     quality = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)
                / ((mean_x**2 + mean_y**2 + c1) * (variances + c2)))

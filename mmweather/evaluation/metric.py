@@ -65,7 +65,7 @@ class RestorationMetric(BaseMetric):
     also ``vrds/input_PSNR`` and so on, and for stereo clips ``sfvc/left_PSNR``, ``sfvc/right_PSNR`` and so on.
 
     Args:
-        protocol (str | Protocol): ``'vrds'``, ``'rvsd'``, ``'sfvc'`` or ``'koehler'``. Defaults to 'vrds'.
+        protocol (str | Protocol): ``'vrds'``, ``'rvsd'``, ``'sfvc'``, ``'plain'`` or ``'koehler'``. Defaults to 'vrds'.
         prefix (str, optional): Prefix of the keys. Defaults to None: the protocol's name.
         save_json (str, optional): File for all numbers down to the single frame. Defaults to None.
         lpips (str | bool): Whether LPIPS is taken too: ``'auto'`` means if the protocol has it and its weights are at
@@ -126,7 +126,9 @@ class RestorationMetric(BaseMetric):
                                 f'`mmweather restore`, or take the metric out of the config')
             numbers = self._score_clip(sample['output'], sample['gt'], '')
             if self.baseline:
-                inputs = self._score_clip(data_batch['inputs'][index], sample['gt'], 'input_')
+                # A protocol that crops has cropped the ground truth.
+                height, width = sample['gt'].shape[-2:]
+                inputs = self._score_clip(data_batch['inputs'][index][..., :height, :width], sample['gt'], 'input_')
                 numbers = [{**frame, **other} for frame, other in zip(numbers, inputs, strict=True)]
             self.results.append(dict(video=sample['video'], frames=dict(zip(sample['names'], numbers, strict=True))))
 

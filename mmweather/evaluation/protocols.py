@@ -2,7 +2,7 @@
 
 A protocol is data: how images are prepared, which PSNR and SSIM are taken, and in which order means are formed. Each
 one reproduces the script of the benchmark it is named after, to 1e-4 dB (``rvsd``, which took its PSNR in single
-precision, to 1e-3 dB) and 1e-6 SSIM.
+precision, to 1e-3 dB) and 1e-6 SSIM; ``plain`` is what most deblurring papers mean, with scikit-image's default SSIM.
 """
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +54,10 @@ def _rvsd(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
 
 def _sfvc(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
     return psnr(restored, gt, data_range=1), ssim(restored, gt, data_range=1, padding='zero', single_precision=True)
+
+
+def _plain(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
+    return psnr(restored, gt, data_range=1), ssim(restored, gt, data_range=1, window=7, sigma=None)
 
 
 def _koehler(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
@@ -133,6 +137,8 @@ PROTOCOLS = MappingProxyType({protocol.name: protocol for protocol in (
              lpips='rgb'),
     Protocol('sfvc', _sfvc, 'RGB PSNR and zero-padded SSIM of unquantised frames; mean over frames, per view',
              quantise=False, mean_over='frames'),
+    Protocol('plain', _plain, 'RGB PSNR and SSIM (7x7 mean window) of unquantised frames; mean over frames',
+             quantise=False, mean_over='frames'),
     Protocol('koehler', _koehler, 'luma PSNR and SSIM after alignment; mean over frames, first of each video skipped',
              mean_over='frames', skip_first=1),
 )})
@@ -158,7 +164,7 @@ def score(restored: np.ndarray, gt: np.ndarray, protocol: str | Protocol) -> dic
         restored (np.ndarray): RGB ``(H, W, 3)``, uint8, or floating point in [0, 1]. Floats are clipped and rounded to
             8 bits where the protocol scores saved images.
         gt (np.ndarray): The clean image, likewise.
-        protocol (str | Protocol): ``'vrds'``, ``'rvsd'``, ``'sfvc'`` or ``'koehler'``.
+        protocol (str | Protocol): ``'vrds'``, ``'rvsd'``, ``'sfvc'``, ``'plain'`` or ``'koehler'``.
 
     Returns:
         dict[str, float]: ``psnr`` in dB and ``ssim``.

@@ -71,6 +71,7 @@ class BaseRestorer(BaseModel):
         for clip, sample in zip(clips, samples):
             restored = restore_frames(self.generator, iter(clip), protocol=self._protocol(), device=device)
             sample.output = torch.stack(list(restored))
+            _crop_like(sample.output, sample)
         return samples
 
     def _protocol(self):
@@ -82,3 +83,11 @@ class BaseRestorer(BaseModel):
         if layout != 'mmweather':
             state_dict.clear()
             state_dict.update({f'{prefix}generator.{key}': value for key, value in renamed.items()})
+
+
+def _crop_like(output, sample):
+    """Crops a sample's other clips where a protocol that crops has made the output smaller."""
+    height, width = output.shape[-2:]
+    for name, clip in sample.items():
+        if torch.is_tensor(clip) and clip.ndim >= 4 and clip.shape[-2:] != output.shape[-2:]:
+            sample.set_field(clip[..., :height, :width], name)

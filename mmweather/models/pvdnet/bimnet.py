@@ -60,7 +60,7 @@ class BIMNet(nn.Module):
         self._init_weights()
 
     def _init_weights(self):
-        """Our choice: the signal keeps its strength, the flow starts near zero and smoothing as a weighted mean.
+        """Our choice: the signal keeps its strength, the flow starts at zero and smoothing as a weighted mean.
 
         With the published Xavier weights features fade to a tenth, cost volumes to a hundredth, and training from
         scratch hardly begins.
@@ -71,7 +71,7 @@ class BIMNet(nn.Module):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             for part in (*self.matching, *self.subpixel):
-                part.main[-1].weight.mul_(0.05)
+                nn.init.zeros_(part.main[-1].weight)
             for part in self.regularisation:
                 nn.init.ones_(part.combine_x.weight)
                 nn.init.ones_(part.combine_y.weight)
