@@ -1,0 +1,2 @@
+# PVDNet_large on GoPro ("nah").
+_base_ = ['pvdnet_large.py', '_base_/data_gopro.py']
