@@ -18,14 +18,15 @@ model = dict(
             upsample_channels=(48, 32), init_std=None),
         min_size=64,
         tile=480),
-    # The mask is a means here; at the published weight its gradients outweigh those of the frames in a narrow network.
-    loss=dict(type='ViMPLoss', mask_weight=0.1))
+    # In a short training of a narrow network the mask at its published weight outweighs the frames, and an absolute
+    # error rewards leaving rare streaks alone.
+    loss=dict(type='ViMPLoss', mask_weight=0.1, hole_weight=0.0, eps=1e-3))
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 1000
+max_iters = 700
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=150),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),

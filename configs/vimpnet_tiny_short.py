@@ -1,7 +1,7 @@
 # The first phase of vimpnet_tiny: clips of three frames and small crops, so that the many early steps are cheap.
 _base_ = ['vimpnet_tiny.py']
 
-max_iters = 2200
+max_iters = 3000
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=150),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=4e-4, by_epoch=False, begin=0, end=max_iters),

@@ -25,15 +25,19 @@ class ViMPLoss(nn.Module):
         mask_weight (float): w3. Defaults to 0.8.
         hole_weight (float): w4. Defaults to 0.5.
         streak_weight (float): w5. Defaults to 0.5.
+        eps (float): Of both Charbonnier terms. Larger values forgive small errors and weigh large ones. Defaults to
+            1e-12, as published.
     """
 
-    def __init__(self, pixel_weight=1.0, reconstruct_weight=1.2, mask_weight=0.8, hole_weight=0.5, streak_weight=0.5):
+    def __init__(self, pixel_weight=1.0, reconstruct_weight=1.2, mask_weight=0.8, hole_weight=0.5, streak_weight=0.5,
+                 eps=1e-12):
         super().__init__()
         self.pixel_weight = pixel_weight
         self.reconstruct_weight = reconstruct_weight
         self.mask_weight = mask_weight
         self.hole_weight = hole_weight
         self.streak_weight = streak_weight
+        self.eps = eps
 
     def forward(self, prediction, target):
         """Computes the weighted terms.
@@ -52,8 +56,8 @@ class ViMPLoss(nn.Module):
         with torch.autocast(drop_mask.device.type, enabled=False):
             loss_mask = F.binary_cross_entropy(drop_mask, mask.float())
         return dict(
-            loss_pix=self.pixel_weight * charbonnier(prediction['stage1'], target['drop']),
-            loss_reconstruct=self.reconstruct_weight * charbonnier(output, gt),
+            loss_pix=self.pixel_weight * charbonnier(prediction['stage1'], target['drop'], self.eps),
+            loss_reconstruct=self.reconstruct_weight * charbonnier(output, gt, self.eps),
             loss_mask=self.mask_weight * loss_mask,
             loss_hole=self.hole_weight * (mask * (output - gt)).abs().mean() / (mask.mean() + 1e-8),
             loss_streak=self.streak_weight * F.mse_loss(prediction['streak'], target['streak']))
