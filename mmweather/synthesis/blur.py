@@ -66,8 +66,8 @@ class CameraResponse:
             raise ValueError('curve must be 256 rising numbers, the light of each pixel value')
         light = (light - light[0]) / (light[-1] - light[0])
         self.light = light.astype(np.float32)
-        # the inverse by a table too: finer than half a pixel value everywhere but in the deepest black
-        self._values = np.rint(np.interp(np.linspace(0, 1, 1 << 16), light, np.arange(256))).astype(np.uint8)
+        # the inverse by a table too, over the root of the light: dark pixel values lie close together in light
+        self._values = np.rint(np.interp(np.linspace(0, 1, 1 << 16)**2, light, np.arange(256))).astype(np.uint8)
 
     def linear(self, frame):
         """Light in [0, 1], float32, of pixel values uint8."""
@@ -75,7 +75,7 @@ class CameraResponse:
 
     def display(self, light):
         """Pixel values uint8 of light in [0, 1]."""
-        return self._values[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
+        return self._values[np.rint(np.sqrt(np.clip(light, 0, 1)) * 65535).astype(np.uint16)]
 
 
 class CameraShake:
