@@ -2,6 +2,7 @@
 _base_ = ['vimpnet_tiny.py']
 
 max_iters = 3000
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=150),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=4e-4, by_epoch=False, begin=0, end=max_iters),
