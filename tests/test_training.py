@@ -21,7 +21,8 @@ model = dict(
         streak_channels=4, drop_channels=2, min_size=32, spynet=dict(num_levels=2, widths=(4, 4, 4, 4)),
         transformer=dict(encoder_channels=(4, 4, 8), embed_dims=16, num_heads=2, ffn_channels=16, repeats=(1, 1),
                          upsample_channels=(16, 8), init_std=None)),
-    test_protocol=dict(_delete_=True, window=5, window_overlap=4, tile=64, tile_overlap=16, tile_border=8, blend='mean'))
+    test_protocol=dict(_delete_=True, window=5, window_overlap=4, tile=64, tile_overlap=16, tile_border=8,
+                       blend='mean'))
 train_cfg = dict(max_iters=8)
 custom_hooks = [dict(type='FreezeHook', until=dict(spynet=2))]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
@@ -139,7 +140,7 @@ def test_two_processes_end_with_equal_weights(workshop, root):
     (workshop / 'two.py').write_text(
         "_base_ = ['micro.py']\ncustom_imports = dict(imports=['mmweather', 'ranks'])\n"
         "custom_hooks = [dict(type='FreezeHook', until=dict(spynet=2)), dict(type='CompareRanks')]\n")
-    (workshop / 'ranks.py').write_text('''
+    (workshop / 'ranks.py').write_text("""
 import torch
 from mmengine.dist import all_gather, get_world_size
 from mmengine.hooks import Hook
@@ -152,7 +153,7 @@ class CompareRanks(Hook):
         every = all_gather(weights)
         assert len(every) == get_world_size() == 2
         print('RANKS EQUAL', bool(torch.equal(every[0], every[1])), float(weights.abs().sum()), flush=True)
-''')
+""")
     output = _run(root, 'bash', root / 'tools/dist_train.sh', workshop / 'two.py', '2', '--work-dir', work_dir,
                   '--cfg-options', 'train_cfg.max_iters=4',
                   PYTHONPATH=f'{root}{os.pathsep}{workshop}', PATH=_with_python_first(), PORT='29641')
@@ -206,7 +207,8 @@ def test_published_checkpoint_loads_through_load_from(workshop, root, tmp_path):
 def _official_name(key):
     """Our name to the authors'; written out here so that an error in the map cannot hide in its own inverse."""
     rules = [
-        (r'^spynet\.levels\.(\d+)\.(\d+)\.', lambda m: f'spynet.basic_module.{m[1]}.basic_module.{int(m[2]) // 2}.conv.'),
+        (r'^spynet\.levels\.(\d+)\.(\d+)\.',
+         lambda m: f'spynet.basic_module.{m[1]}.basic_module.{int(m[2]) // 2}.conv.'),
         (r'^extract\.4\.', 'feat_extract.4.main.'), (r'^extract\.', 'feat_extract.'),
         (r'^propagation\.align\.(\w+)_pass\.', r'deform_align.\1_1.'),
         (r'^propagation\.refine\.(\w+)_pass\.', r'backbone.\1_1.main.'),
