@@ -243,6 +243,23 @@ def test_frame_sides_that_do_not_fit_are_named(tiny):
         tiny.step(torch.rand(1, 2, 3, 34, 64), tiny.init_state(torch.rand(1, 2, 3, 34, 64)))
 
 
+def test_half_precision_spares_the_motion(tiny):
+    from mmweather.inference.restore import _choose_precision
+    clip = clip_of(1, 3, 3, 48, 64)
+    state = tiny.init_state(clip[:, :2])
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        result, _ = tiny.step(clip[:, 1:], state)
+    with torch.no_grad():
+        exact, _ = tiny.step(clip[:, 1:], state)
+    # A flow that is rounded would flip pixels of the volume.
+    assert torch.equal(result['flow'], exact['flow'])
+    half, full = restore_clip(tiny, clip, dtype=torch.bfloat16), restore_clip(tiny, clip)
+    assert not torch.equal(half, full)
+    assert -10 * torch.log10((half - full).square().mean()) > 45
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert _choose_precision('auto', torch.device('cpu'), tiny) == ('bf16' if native else 'fp32')
+
+
 # -- scene cuts ------------------------------------------------------------------------------------------------------
 
 def scene(seed, length, size=(48, 64)):

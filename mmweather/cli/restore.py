@@ -20,10 +20,12 @@ __all__ = ['command']
               'left out.')
 @click.option('--device', help="Such as 'cuda:0' or 'cpu'; a GPU if there is one.")
 @click.option('--precision', default='auto', show_default=True, type=click.Choice(['auto', 'fp32', 'bf16', 'fp16']),
-              help='auto: half precision on GPUs, fp32 on CPUs.')
+              help='auto: half precision on GPUs, and on CPUs where network and CPU suit it.')
 @click.option('--window', type=click.IntRange(min=1), metavar='N', help='Frames the network sees at once.')
 @click.option('--tile', type=click.IntRange(min=0), metavar='N',
               help='Side of the tiles in pixels: smaller needs less memory, 0 means whole frames.')
+@click.option('--scene-cuts/--no-scene-cuts', default=None,
+              help='Start anew where one scene is cut to another.  [default: what suits the model]')
 @click.option('--protocol', metavar='NAME', help="Windows and tiles by name; 'published' are the paper's, and slow.")
 @click.option('--fps', metavar='RATE', help='Frame rate such as 30 or 24000/1001 if a video is made of images.  '
               '[default: 25]')

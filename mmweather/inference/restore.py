@@ -81,7 +81,8 @@ def load_network(model='vimpnet_tiny', checkpoint=None):
 
 
 def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, device=None, precision='auto', protocol=None,
-                  window=None, tile=None, overwrite=True, fps=None, codec='h264', crf=16, progress=None):
+                  window=None, tile=None, scene_cuts=None, overwrite=True, fps=None, codec='h264', crf=16,
+                  progress=None):
     """Restore a video, a folder of frames or an image.
 
     Frame times, frame rate, audio and subtitles of a video are kept, as are names, bit depth, grayness and alpha of
@@ -95,12 +96,15 @@ def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, device=Non
         checkpoint (str or Path, optional): Weights for ``model``, None for the bundled ones. Defaults to None.
         device (str or torch.device, optional): Where to compute. Defaults to None: a GPU if there is one.
         precision (str): ``'fp32'``, ``'bf16'``, ``'fp16'``, or ``'auto'``: half precision on GPUs that compute it
-            natively, float32 elsewhere. Defaults to ``'auto'``.
+            natively, and on such CPUs for networks that are known to bear it, float32 elsewhere. Defaults to
+            ``'auto'``.
         protocol (str or ClipProtocol, optional): None for the network's everyday windows and tiles, or for instance
             ``'published'``. Defaults to None.
         window (int, optional): Frames per window, instead of the protocol's. Defaults to None.
         tile (int, optional): Side of the tiles in pixels, instead of the protocol's; 0 for whole frames. Defaults to
             None.
+        scene_cuts (bool, optional): Whether to start anew at cuts between scenes, instead of the protocol's choice.
+            Defaults to None.
         overwrite (bool): Whether an output that exists may be replaced. Defaults to True.
         fps (Fraction or int, optional): Frame rate if a video is made of images. Defaults to None, which means 25.
         codec (str): ``'h264'``, or ``'ffv1'`` (lossless, ``.mkv`` only). Defaults to ``'h264'``.
@@ -117,12 +121,12 @@ def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, device=Non
     """
     src, dst = Path(src), Path(dst)
     device = _choose_device(device)
-    precision = _choose_precision(precision, device)
     source = open_source(src)
     _check_output(source, dst, overwrite)
     sink = open_sink(dst, source, fps=fps, codec=codec, crf=crf)
     network = model if isinstance(model, nn.Module) else load_network(model, checkpoint)
-    protocol = _choose_protocol(network, protocol, window, tile)
+    precision = _choose_precision(precision, device, network)
+    protocol = _choose_protocol(network, protocol, window, tile, scene_cuts)
 
     start = time.perf_counter()
     keeps_parts = isinstance(sink, ImageSink)
@@ -158,11 +162,13 @@ def _choose_device(device):
     return device
 
 
-def _choose_precision(precision, device):
+def _choose_precision(precision, device, network=None):
     if precision != 'auto':
         if precision not in _PRECISIONS:
             raise UserError(f"precision '{precision}' is not known: use auto, {', '.join(_PRECISIONS)}")
         return precision
+    if device.type == 'cpu' and getattr(network, 'bfloat16_on_cpu', False) and _cpu_has_bfloat16():
+        return 'bf16'
     if device.type != 'cuda':
         return 'fp32'
     if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -171,10 +177,17 @@ def _choose_precision(precision, device):
     return 'fp16' if torch.cuda.get_device_capability(device) >= (7, 0) else 'fp32'
 
 
-def _choose_protocol(network, protocol, window, tile):
-    """Resolve the protocol with the user's window and tile in it."""
+def _cpu_has_bfloat16():
+    """Whether the CPU multiplies bfloat16 by itself (AVX-512 BF16 or AMX); elsewhere it is emulated and slow."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _choose_protocol(network, protocol, window, tile, scene_cuts=None):
+    """Resolve the protocol with the user's window, tile and scene cuts in it."""
     try:
         protocol = resolve_protocol(network, protocol)
+        if scene_cuts is not None:
+            protocol = replace(protocol, scene_cuts=scene_cuts)
         if window is not None:
             if isinstance(network, RecurrentNetwork):
                 raise ValueError(f'{type(network).__name__} goes frame by frame and has no window')

@@ -88,6 +88,8 @@ class _TemporalNetwork(nn.Module):
         tile (int, optional): Side of the tiles of the everyday protocol, None for whole frames. Defaults to None.
         tile_overlap (int): Overlap of the tiles of the everyday protocol in pixels. Defaults to 32.
         scene_cuts (bool): Whether the everyday protocol starts anew at cuts between scenes. Defaults to False.
+        bfloat16_on_cpu (bool): Whether restoring in bfloat16 on a CPU that computes it natively stays within 45 dB
+            of float32, so that it may be chosen by itself. Defaults to False.
         protocols (dict[str, ClipProtocol]): Protocols by name, such as ``'published'``. Defaults to none.
     """
 
@@ -96,6 +98,7 @@ class _TemporalNetwork(nn.Module):
     tile: int | None = None
     tile_overlap: int = 32
     scene_cuts: bool = False
+    bfloat16_on_cpu: bool = False
     protocols: ClassVar[dict[str, ClipProtocol]] = {}
 
     @property
