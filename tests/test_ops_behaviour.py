@@ -1,6 +1,7 @@
 """What holds for single operators and their modules: MMCV's numbers, limiting cases, backends, registries."""
 import importlib
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -507,3 +508,16 @@ def _answer(text):
 
     probe.cache_clear = lambda: None
     return probe
+
+
+@needs_triton
+@pytest.mark.parametrize('capability', [90])
+def test_kernels_compile_where_there_is_no_gpu(capability, run_python, tmp_path):
+    """The interpreter accepts what the compiler does not."""
+    script = Path(__file__).parent / 'compile_kernels.py'
+    done = run_python(script, capability, env=dict(TRITON_INTERPRET='0', TRITON_CACHE_DIR=str(tmp_path)), timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    on_tensor_cores = json.loads(done.stdout.splitlines()[-1])
+    assert len(on_tensor_cores) == 11
+    for name, uses_them in on_tensor_cores.items():
+        assert uses_them == name.startswith(('deform_conv', 'correlation')), name

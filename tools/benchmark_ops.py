@@ -160,7 +160,7 @@ def implementations(problem, device, dtype):
     """What can be timed here: (name, function, value of MMWEATHER_OPS or None), and what cannot, with the reason."""
     found, missing = [], []
     for name in backend.BACKENDS:
-        obstacle = backend._obstacle(name, problem['name'], device, dtype)
+        obstacle = backend.obstacle_to(name, problem['name'], device, dtype)
         if obstacle:
             missing.append(f'{name}: {obstacle}')
         else:

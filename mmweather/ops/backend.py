@@ -21,7 +21,8 @@ import torch
 from mmweather.errors import UserError
 
 __all__ = [
-    'BACKENDS', 'BackendRow', 'Choice', 'Kernels', 'choose', 'describe', 'describe_backends', 'kernels', 'register'
+    'BACKENDS', 'BackendRow', 'Choice', 'Kernels', 'choose', 'describe', 'describe_backends', 'kernels', 'obstacle_to',
+    'register'
 ]
 
 ENVIRONMENT_VARIABLE = 'MMWEATHER_OPS'
@@ -114,8 +115,18 @@ def _missing_for_mmcv():
     return ''
 
 
-def _obstacle(backend, op, device_type, dtype):
-    """Why a backend cannot serve an operator there, as a phrase; an empty string where it can."""
+def obstacle_to(backend, op, device_type, dtype):
+    """Say what keeps a backend from serving an operator.
+
+    Args:
+        backend (str): One of :data:`BACKENDS`.
+        op (str): Name of the operator.
+        device_type (str): Type of the tensors' device, such as 'cpu' or 'cuda'.
+        dtype (torch.dtype): Type of the tensors.
+
+    Returns:
+        str: The reason as a phrase; empty where nothing does.
+    """
     if backend not in _OPERATORS[op]:
         return f'{backend} has no {op}'
     if backend == 'triton':
@@ -158,7 +169,7 @@ def choose(op: str, device_type: str, dtype: torch.dtype = torch.float32) -> Cho
     wanted = _override()
     obstacle = ''
     if wanted:
-        obstacle = _obstacle(wanted, op, device_type, dtype)
+        obstacle = obstacle_to(wanted, op, device_type, dtype)
         if not obstacle:
             return Choice(wanted, f'{ENVIRONMENT_VARIABLE}={wanted}')
         if 'installed' in obstacle:
@@ -167,7 +178,7 @@ def choose(op: str, device_type: str, dtype: torch.dtype = torch.float32) -> Cho
         obstacle = f'{ENVIRONMENT_VARIABLE}={wanted} does not apply: {obstacle}'
     reasons = [obstacle] if obstacle else []
     for name in _DEFAULT_ORDER.get(device_type, ('torch', )):
-        obstacle = _obstacle(name, op, device_type, dtype)
+        obstacle = obstacle_to(name, op, device_type, dtype)
         if not obstacle:
             break
         reasons.append(obstacle)
@@ -223,7 +234,7 @@ def describe_backends() -> list:
         cpu, cuda = choose(op, 'cpu'), choose(op, 'cuda')
         available = tuple(
             name for name in BACKENDS
-            if not all(_obstacle(name, op, device_type, torch.float32) for device_type in ('cpu', 'cuda')))
+            if not all(obstacle_to(name, op, device_type, torch.float32) for device_type in ('cpu', 'cuda')))
         here = '' if torch.cuda.is_available() else ' (no CUDA device here)'
         rows.append(BackendRow(op, cpu.backend, cuda.backend, available, f'cpu: {cpu.why}; cuda{here}: {cuda.why}'))
     return rows
