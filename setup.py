@@ -34,7 +34,8 @@ EXTRAS = {
     'lpips': ['lpips'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'tensorboard': ['tensorboard'],
-    'test': ['pytest', 'pytest-xdist', 'scikit-image'],
+    'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-xdist', 'scikit-image',
+             'triton>=3.4; platform_system == "Linux"'],
     'lint': ['pre-commit', 'ruff'],
 }
 EXTRAS['all'] = sorted({requirement for name in ('lpips', 'onnx', 'tensorboard') for requirement in EXTRAS[name]})
