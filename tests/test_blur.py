@@ -121,6 +121,20 @@ def test_an_even_number_of_moments_has_no_middle(make):
         make()
 
 
+def test_command_line_blurs_a_scene_exactly_and_a_film_along_its_flow(tmp_path, monkeypatch, film):
+    from mmweather.cli.synth import command
+    monkeypatch.chdir(tmp_path)
+    command(['blur', 'scene:walk', '-o', 'scene', '--frames', '1', '--size', '64x48', '--seed', '4', '--save-parts',
+             '-q'], standalone_mode=False)
+    expected = render_blurry_scene('walk', 1, (48, 64), seed=4)
+    for folder, frame in (('scene', expected.lq[0]), ('scene_gt', expected.gt[0])):
+        assert np.array_equal(cv2.imread(f'{folder}/00000000.png')[..., ::-1], frame)
+    command(['blur', str(film), '-o', 'blurred', '--strength', '0', '--frames', '3', '-q'], standalone_mode=False)
+    frames = np.stack([cv2.imread(str(path))[..., ::-1] for path in sorted(film.iterdir())[:3]])
+    found = np.stack([cv2.imread(str(path))[..., ::-1] for path in sorted((tmp_path / 'blurred').iterdir())])
+    assert np.array_equal(found, blur_on(frames, strength=0).lq)
+
+
 # ---------------------------------------------------------------------------------------------------------- datasets
 
 def write_frames(folder, frames, suffix='.png'):

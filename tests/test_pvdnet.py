@@ -1,4 +1,5 @@
 """PVDNet and BIMNet against the outputs and losses of the published implementation, and what their parts promise."""
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -258,6 +259,24 @@ def test_half_precision_spares_the_motion(tiny):
     assert -10 * torch.log10((half - full).square().mean()) > 45
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert _choose_precision('auto', torch.device('cpu'), tiny) == ('bf16' if native else 'fp32')
+
+
+def test_a_folder_of_frames_is_restored_with_a_checkpoint(tiny, tmp_path):
+    from mmweather.inference import restore_video
+    (tmp_path / 'in').mkdir()
+    frames = (255 * clip_of(3, 37, 50, 3)).byte().numpy()
+    for t, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / 'in' / f'{t}.png'), frame)
+    torch.save(dict(state_dict={f'generator.{key}': value for key, value in tiny.state_dict().items()}),
+               tmp_path / 'tiny.pth')
+    summary = restore_video(tmp_path / 'in', tmp_path / 'out', model='pvdnet_tiny', checkpoint=tmp_path / 'tiny.pth',
+                            precision='fp32', scene_cuts=False)
+    assert summary.frames == 3
+    clip = torch.from_numpy(frames[..., ::-1].copy()).permute(0, 3, 1, 2)[None]
+    expected = restore_clip(tiny, clip, protocol=ClipProtocol())[0].mul(255).round().byte().permute(0, 2, 3, 1)
+    for t in range(3):
+        restored = cv2.imread(str(tmp_path / 'out' / f'{t}.png'))[..., ::-1]
+        assert np.array_equal(restored, expected[t].numpy())
 
 
 # -- scene cuts ------------------------------------------------------------------------------------------------------

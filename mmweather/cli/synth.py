@@ -1,4 +1,4 @@
-"""``mmweather synth``: scenes with exact geometry, and rain on them or on a video of one's own."""
+"""``mmweather synth``: scenes with exact geometry, and rain or blur on them or on a video of one's own."""
 import signal
 import sys
 
@@ -43,9 +43,14 @@ def _scene_options(frames, fps):
     return add
 
 
+# help of --frames and --fps where INPUT may be a scene, a video or frames
+_ANY_SOURCE = ('Frames of a scene, or at most so many of a video, which then loses its sound.  [default: 60 of a '
+               'scene, all of a video]', 'Frame rate of a scene or of a folder of frames.')
+
+
 @click.group('synth')
 def command():
-    """Render scenes and rain on them, or on your own video, to train and test with."""
+    """Render scenes, and rain on them, blur them, or your own video, to train and test with."""
     # a plain kill would leave unfinished files behind
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -65,8 +70,7 @@ def command():
               help='With --layout vrds: training videos.  [default: all of a folder, 1 of a scene]')
 @click.option('--test-videos', type=click.IntRange(0), default=0, show_default=True, metavar='N',
               help='With --layout vrds: test videos after those.')
-@_scene_options('Frames of a scene, or at most so many of a video, which then loses its sound.  [default: 60 of a '
-                'scene, all of a video]', 'Frame rate of a scene or of a folder of frames.')
+@_scene_options(*_ANY_SOURCE)
 def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no_drops, **options):
     """Let it rain on INPUT: a video, a folder of frames, an image, scene:drive or scene:walk.
 
@@ -85,7 +89,31 @@ def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no
     if layout == 'vrds':
         _write_dataset(source, Path(output), videos, test_videos, **options)
     else:
-        _write_rainy(source, Path(output), layout, save_parts, **options)
+        weather = {name: options.pop(name) for name in ('strength', 'streaks', 'drops')}
+        _write_degraded(source, Path(output), layout, PARTS if save_parts else (), 'rainy',
+                        lambda *arguments: _rainy_frames(*arguments, **weather), **options)
+
+
+@command.command('blur')
+@click.argument('source', metavar='INPUT')
+@click.option('-o', '--output', required=True, metavar='OUTPUT', help='Where to: a video, an image, or a folder.')
+@click.option('--strength', type=click.FloatRange(0, 3), default=1.0, show_default=True,
+              help="Of the camera's shake, 0 for none.")
+@click.option('--shutter', type=click.FloatRange(0, 1), default=0.8, show_default=True,
+              help='Share of the time between two frames in which the shutter is open.')
+@click.option('--layout', type=click.Choice(['video', 'frames']), help='[default: by the suffix of OUTPUT]')
+@click.option('--save-parts', is_flag=True, help='Also write OUTPUT_gt, the sharp frames of the shaken camera.')
+@_scene_options(*_ANY_SOURCE)
+def blur(source, output, layout, save_parts, strength, shutter, **options):
+    """Blur INPUT by motion: a video, a folder of frames, an image, scene:drive or scene:walk.
+
+    The camera is shaken and its shutter stays open. Of a scene every moment is rendered; a video is blurred along its
+    optical flow. Light is summed, not pixel values.
+    """
+    from pathlib import Path
+
+    _write_degraded(source, Path(output), layout, ('gt', ) if save_parts else (), 'blurred',
+                    lambda *arguments: _blurred_frames(*arguments, strength=strength, shutter=shutter), **options)
 
 
 @command.command('scene')
@@ -138,6 +166,13 @@ class _SceneSource:
     def __init__(self, kind, seed, frames, size, fps):
         self.path, self._kind, self._seed = f'scene:{kind}', kind, seed
         self.frame_count, self.size, self.fps = frames or 60, size or (240, 432), fps or 25
+
+    def shaken(self, strength):
+        from mmweather.synthesis import SceneRenderer
+        from mmweather.synthesis.blur import CameraShake
+
+        return SceneRenderer(self._kind, self.size, self._seed, fps=self.fps,
+                             shake=CameraShake(self._seed, strength).rotation)
 
     def with_depth(self):
         from mmweather.synthesis import SceneRenderer
@@ -243,8 +278,35 @@ def _rainy_frames(source, seed, frames, fps, strength, streaks, drops):
         yield rainer(frame, t, depth)
 
 
-def _write_rainy(source, output, layout, save_parts, seed, frames, size, fps, quiet, **rain):
-    """One rainy video, image or folder of frames, and its parts beside it."""
+def _blurred_frames(source, seed, frames, fps, strength, shutter):
+    """Blur a source, frame by frame: the dicts of :class:`mmweather.synthesis.blur.BlurOn`."""
+    from itertools import islice
+
+    from mmweather.synthesis.blur import BlurOn, blur_stream, scene_exposures
+
+    if isinstance(source, _SceneSource):
+        yield from scene_exposures(source.shaken(strength), frames or source.frame_count, shutter)
+    else:
+        blur = BlurOn(source.size, seed, strength, float(source.fps or fps or 25), shutter)
+        yield from blur_stream(islice(source, frames), blur)
+
+
+def _write_degraded(source, output, layout, parts, word, make, seed, frames, size, fps, quiet):
+    """One degraded video, image or folder of frames, and parts of its making beside it.
+
+    Args:
+        source (str): What the user gave as INPUT.
+        output (Path): Where to.
+        layout (str, optional): ``'video'``, ``'frames'`` or None.
+        parts (Sequence[str]): What to write beside it.
+        word (str): What the frames are, for the summary.
+        make (Callable): From (source, seed, frames, fps) to dicts with ``lq`` and the parts, frame by frame.
+        seed (int): The user's.
+        frames (int, optional): The user's.
+        size (tuple[int, int], optional): The user's.
+        fps (float, optional): The user's.
+        quiet (bool): The user's.
+    """
     from contextlib import ExitStack
 
     import cv2
@@ -269,17 +331,17 @@ def _write_rainy(source, output, layout, save_parts, seed, frames, size, fps, qu
         _check_room(output, total)
     with ExitStack() as stack:
         sinks = {part: stack.enter_context(open_sink(_beside(output, part), like, fps=opened.fps or fps))
-                 for part in ('lq', *(PARTS if save_parts else ()))}
+                 for part in ('lq', *parts)}
         progress = stack.enter_context(progress_on_stderr(quiet))
         done = 0
-        for parts in _rainy_frames(opened, seed, frames, fps, **rain):
+        for made in make(opened, seed, frames, fps):
             for part, sink in sinks.items():
-                gray = parts[part].shape[2] == 1
-                sink.write(cv2.cvtColor(parts[part], cv2.COLOR_GRAY2RGB) if gray else parts[part])
+                gray = made[part].shape[2] == 1
+                sink.write(cv2.cvtColor(made[part], cv2.COLOR_GRAY2RGB) if gray else made[part])
             done += 1
             progress(done, total)
     if not quiet:
-        click.echo(f'{output}: {done} rainy frames of {opened.size[1]}x{opened.size[0]}')
+        click.echo(f'{output}: {done} {word} frames of {opened.size[1]}x{opened.size[0]}')
 
 
 def _write_dataset(source, output, videos, test_videos, seed, frames, size, fps, quiet, **rain):

@@ -20,7 +20,7 @@ from .randomness import smooth_signal
 from .scenes import SceneRenderer
 
 __all__ = ['BlurOn', 'BlurryClip', 'CameraResponse', 'CameraShake', 'ExposureAverage', 'blur_on', 'blur_stream',
-           'optical_flow', 'random_blur', 'render_blurry_scene']
+           'optical_flow', 'random_blur', 'render_blurry_scene', 'scene_exposures']
 
 #: Share of the time between two frames in which the shutter is open.
 SHUTTER = 0.8
@@ -323,23 +323,40 @@ def render_blurry_scene(kind='drive', frames=12, size=(240, 432), seed=0, streng
     Raises:
         ValueError: If ``samples`` is even.
     """
+    renderer = SceneRenderer(kind, size, seed, fps=fps, shake=CameraShake(seed, strength).rotation)
+    parts = list(scene_exposures(renderer, frames, shutter, samples, response))
+    flows = [part['sharp'].flow_backward for part in parts[:-1]]
+    return BlurryClip(
+        lq=np.stack([part['lq'] for part in parts]), gt=np.stack([part['gt'] for part in parts]),
+        flow_backward=np.stack(flows) if flows else np.zeros((0, *renderer.size, 2), np.float32),
+        depth=np.stack([part['sharp'].depth for part in parts]))
+
+
+def scene_exposures(renderer, frames, shutter=SHUTTER, samples=SAMPLES, response=None):
+    """The blurred frames of a scene one by one, in flat memory.
+
+    Args:
+        renderer (SceneRenderer): The scene, with the camera shaken or not.
+        frames (int): Number of frames.
+        shutter (float): Share of a frame's time in which the shutter is open. Defaults to 0.8.
+        samples (int): Moments per frame, odd. Defaults to 13.
+        response (CameraResponse, optional): Defaults to None: a gamma of 2.2.
+
+    Yields:
+        dict: ``lq``, ``gt``, and ``sharp``, the :class:`SceneFrame` of the latter with its geometry.
+
+    Raises:
+        ValueError: If ``samples`` is even.
+    """
     if samples < 1 or samples % 2 == 0:
         raise ValueError(f'samples must be odd, got {samples}')
-    renderer = SceneRenderer(kind, size, seed, fps=fps, shake=CameraShake(seed, strength).rotation)
     average = ExposureAverage(response)
     offsets = np.linspace(-0.5, 0.5, samples) * shutter if samples > 1 else np.zeros(1)
-    sharp = [renderer.frame(t, flow=t + 1 < frames) for t in range(frames)]
-
-    def moments(t):
-        for offset in offsets:
-            yield sharp[t].frame if offset == 0 else renderer.frame(t + offset, flow=False).frame
-
-    flows = [part.flow_backward for part in sharp[:-1]]
-    return BlurryClip(
-        lq=np.stack([average(moments(t)) for t in range(frames)]),
-        gt=np.stack([part.frame for part in sharp]),
-        flow_backward=np.stack(flows) if flows else np.zeros((0, *renderer.size, 2), np.float32),
-        depth=np.stack([part.depth for part in sharp]))
+    for t in range(frames):
+        sharp = renderer.frame(t, flow=t + 1 < frames)
+        lq = average(sharp.frame if offset == 0 else renderer.frame(t + offset, flow=False).frame
+                     for offset in offsets)
+        yield dict(lq=lq, gt=sharp.frame, sharp=sharp)
 
 
 def random_blur(size, rng, fps=25, samples=SAMPLES):
