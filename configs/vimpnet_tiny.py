@@ -26,10 +26,10 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=5e-4, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 900
+max_iters = 1000
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=150),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
-train_dataloader = dict(dataset=dict(crop_size=96))
+train_dataloader = dict(dataset=dict(crop_size=96, max_pan=12, default_share=0.75, clean_share=0.05, scenes=24))

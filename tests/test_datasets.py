@@ -417,6 +417,20 @@ def test_synthetic_test_mode_rains_on_whole_frames_of_every_source(scene_cache):
     np.testing.assert_array_equal(dataset[1]['lq'], dataset[1]['lq'])
 
 
+def test_synthetic_crops_pan_only_where_asked(tmp_path):
+    folder = tmp_path / 'still'
+    folder.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
+    for frame in range(4):
+        cv2.imwrite(str(folder / f'{frame}.png'), picture)
+    options = dict(videos=[str(folder)], scenes=0, heights=(48,), num_frames=4, crop_size=24, clean_share=1.0,
+                   cache_dir=tmp_path)
+    assert all((clip == clip[:1]).all() for clip in (SyntheticRain(**options)[0, draw]['gt'] for draw in range(8)))
+    panned = [SyntheticRain(**options, max_pan=12)[0, draw]['gt'] for draw in range(8)]
+    assert sum(not (clip == clip[:1]).all() for clip in panned) >= 6
+    assert {clip.shape for clip in panned} == {(4, 24, 24, 3)}
+
+
 @pytest.mark.parametrize('kind', ['file', 'folder'])
 def test_synthetic_reads_clean_videos_and_folders(tmp_path, kind):
     video = write_video(tmp_path / 'street.mkv')

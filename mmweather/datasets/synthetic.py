@@ -47,6 +47,8 @@ class SyntheticClips(ClipDataset):
         max_frames (int): How many frames of a video are used, from its beginning. Defaults to 300.
         num_frames (int): Frames per clip. Defaults to 5.
         crop_size (int): Side of the square crops in training. Defaults to 128.
+        max_pan (float): Fastest pan of a crop through its source in pixels per frame, most are far slower; clips of a
+            camera at rest teach a network nothing about motion. Defaults to 0: the crops rest.
         augment (bool): Flip, tone and mirror time of the clean clips. Defaults to True.
         length (int): What ``len()`` says in training; a pass means nothing here. Defaults to 1000.
         pipeline (Sequence[dict | Callable]): Transforms. Defaults to ().
@@ -76,6 +78,7 @@ class SyntheticClips(ClipDataset):
                  max_frames: int = 300,
                  num_frames: int = 5,
                  crop_size: int = 128,
+                 max_pan: float = 0.0,
                  augment: bool = True,
                  length: int = 1000,
                  pipeline: Sequence[dict | Callable] = (),
@@ -94,6 +97,7 @@ class SyntheticClips(ClipDataset):
         self.max_frames = max_frames
         self.num_frames = num_frames
         self.crop_size = crop_size
+        self.max_pan = max_pan
         self.augment = augment
         self.length = length
         self.cache_dir = Path(cache_dir or os.environ.get('MMWEATHER_CACHE') or '~/.cache/mmweather').expanduser()
@@ -143,7 +147,10 @@ class SyntheticClips(ClipDataset):
         start = int(rng.integers(len(frames) - length + 1))
         rows, columns = frames.shape[1:3]
         top, left = rng.integers(rows - side + 1), rng.integers(columns - side + 1)
-        clip = np.array(frames[start:start + length, top:top + side, left:left + side])
+        clip = np.stack([
+            frames[start + moment, row:row + side, column:column + side]
+            for moment, (row, column) in enumerate(self._path(rng, (top, left), (rows - side, columns - side), length,
+                                                              source['moments']))])
         if self.augment:
             flips = rng.random(3)
             if flips[0] < 0.5:
@@ -153,6 +160,15 @@ class SyntheticClips(ClipDataset):
             if flips[2] < 0.3:
                 clip = clip[::-1]
         return source, start // source['moments'], np.ascontiguousarray(clip)
+
+    def _path(self, rng, start, last, length, moments):
+        """Where the crop lies in each frame: at rest, or panning at an even speed within the frame."""
+        if not self.max_pan:
+            return [start] * length
+        # Cubed, so that half of the pans are slower than an eighth of the fastest.
+        speed = self.max_pan * rng.uniform(-1, 1, 2)**3 / moments
+        path = np.rint(np.asarray(start) + speed * (np.arange(length)[:, None] - length // 2)).astype(int)
+        return np.clip(path, 0, last).tolist()
 
     @staticmethod
     def vary_tone(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
