@@ -46,7 +46,7 @@ def test_response_and_its_inverse_cancel():
 def test_exposures_sum_light_and_not_pixel_values():
     black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
     assert (ExposureAverage()([black, white]) == round(255 * 0.5**(1 / 2.2))).all()
-    assert (ExposureAverage(CameraResponse(1.0))([black, white]) == 128).all()
+    assert (np.abs(ExposureAverage(CameraResponse(1.0))([black, white]) - 127.5) <= 0.5).all()
     with pytest.raises(ValueError, match='at least one moment'):
         ExposureAverage()([])
 
