@@ -239,6 +239,7 @@ def _official_name(key):
 @pytest.mark.parametrize('arguments, sentence', [
     (['train', 'no_such_config.py'], 'no_such_config.py: there is no such model or config'),
     (['train', 'vimpnet_tiny', '--cfg-options', 'oops'], r'--cfg-options oops: expected KEY=VALUE'),
+    (['train', 'vimpnet_tiny', '--cfg-options', "custom_hooks=[dict(type='A',x=1)]"], 'custom_hooks.*cannot be'),
     (['train', 'vimpnet_tiny', '--resume', 'nowhere.pth'], 'nowhere.pth: there is no such checkpoint file'),
     (['test', 'vimpnet_tiny', 'nowhere.pth'], 'nowhere.pth: there is no such checkpoint file'),
     (['train', 'vimpnet', '--cfg-options', 'train_dataloader.dataset.data_root=/nowhere'], '/nowhere'),

@@ -8,4 +8,4 @@ import click
 def command(arguments):
     """Tests a model."""
     from mmweather.engine.run import test_main
-    return test_main(list(arguments))
+    return test_main(list(arguments), prog='mmweather test')

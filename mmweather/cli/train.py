@@ -8,4 +8,4 @@ import click
 def command(arguments):
     """Trains a model."""
     from mmweather.engine.run import train_main
-    return train_main(list(arguments))
+    return train_main(list(arguments), prog='mmweather train')

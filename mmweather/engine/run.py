@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 
 
-def train_main(argv=None):
+def train_main(argv=None, prog=None):
     """Trains by a config.
 
     Args:
         argv (list[str], optional): Arguments; those of the process by default.
+        prog (str, optional): What the usage calls the command; the script's name by default.
 
     Returns:
         int: Exit code, 0 or 2.
     """
-    parser = _parser('Train a model')
+    parser = _parser('Train a model', prog)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from the latest checkpoint in the work dir, or from the one given')
     parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 where the device is fast at it')
@@ -26,24 +27,25 @@ def train_main(argv=None):
     return _guarded(_train, args)
 
 
-def test_main(argv=None):
+def test_main(argv=None, prog=None):
     """Tests a checkpoint by a config.
 
     Args:
         argv (list[str], optional): Arguments; those of the process by default.
+        prog (str, optional): What the usage calls the command; the script's name by default.
 
     Returns:
         int: Exit code, 0 or 2.
     """
-    parser = _parser('Test a model')
+    parser = _parser('Test a model', prog)
     parser.add_argument('checkpoint', help='checkpoint file: ours or the authors\' (recognised by its keys)')
     parser.add_argument('--save', metavar='DIR', help='write the restored frames under DIR')
     args = parser.parse_args(argv)
     return _guarded(_test, args)
 
 
-def _parser(description):
-    parser = argparse.ArgumentParser(description=description)
+def _parser(description, prog):
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument('config', help='config file, or the name of one that ships with the package')
     parser.add_argument('--work-dir', help='where logs and checkpoints go; ./work_dirs/<config> by default')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', default=[],
@@ -84,7 +86,11 @@ def _config(args):
         key, equals, value = option.partition('=')
         if not equals:
             raise UserError(f'--cfg-options {option}: expected KEY=VALUE, for example train_cfg.max_iters=10')
-        options[key] = mmengine.DictAction._parse_iterable(value)
+        try:
+            options[key] = mmengine.DictAction._parse_iterable(value)
+        except RecursionError as error:
+            raise UserError(f'--cfg-options {key}: {value} cannot be read; give numbers, strings, lists and tuples here '
+                            'and write anything else into a config that inherits this one') from error
     config.merge_from_dict(options)
     config.launcher = args.launcher
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / path.stem)

@@ -62,8 +62,8 @@ class BIMNet(nn.Module):
     def _init_weights(self):
         """Our choice: the signal keeps its strength, the flow starts at zero and smoothing as a weighted mean.
 
-        With the published Xavier weights features fade to a tenth, cost volumes to a hundredth, and training from
-        scratch hardly begins.
+        The published initialisation is Xavier's. Training from scratch is slow with either; begin from published
+        weights where they are at hand.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
