@@ -89,7 +89,7 @@ def _config(args):
         try:
             options[key] = mmengine.DictAction._parse_iterable(value)
         except RecursionError as error:
-            raise UserError(f'--cfg-options {key}: {value} cannot be read; give numbers, strings, lists and tuples here '
+            raise UserError(f'--cfg-options {key}: {value} cannot be read; give numbers, strings, lists and tuples, '
                             'and write anything else into a config that inherits this one') from error
     config.merge_from_dict(options)
     config.launcher = args.launcher
