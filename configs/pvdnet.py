@@ -19,4 +19,4 @@ model = dict(
     test_protocol='published')
 custom_hooks = [dict(type='FreezeHook', until=dict(motion=-1))]
 # BIMNet gets no gradient.
-model_wrapper_cfg = dict(type='RecurrentDistributedDataParallel', find_unused_parameters=True)
+model_wrapper_cfg = dict(type='mmweather.RecurrentDistributedDataParallel', find_unused_parameters=True)

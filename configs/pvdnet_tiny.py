@@ -1,5 +1,5 @@
-# PVDNet and BIMNet made narrow (1.5 M parameters together) and trained side by side on synthetic blur: the bundled
-# weights, quick trials, machines without a GPU.
+# PVDNet and BIMNet made narrow (1.5 M parameters together) and trained side by side on synthetic blur, for quick trials
+# and machines without a GPU. No weights ship for it yet.
 _base_ = ['_base_/default_runtime.py', '_base_/data_gopro_test.py']
 
 model = dict(
@@ -46,4 +46,4 @@ train_dataloader = dict(
         num_frames=15,
         crop_size=96,
         pipeline=[dict(type='PackClip')]))
-model_wrapper_cfg = dict(type='RecurrentDistributedDataParallel', find_unused_parameters=True)
+model_wrapper_cfg = dict(type='mmweather.RecurrentDistributedDataParallel', find_unused_parameters=True)

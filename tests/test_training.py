@@ -135,12 +135,7 @@ def test_killed_and_resumed_training_goes_on_as_if_nothing_had_happened(trained,
         torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-7, msg=key)
 
 
-def test_two_processes_end_with_equal_weights(workshop, root):
-    work_dir = workshop / 'two'
-    (workshop / 'two.py').write_text(
-        "_base_ = ['micro.py']\ncustom_imports = dict(imports=['mmweather', 'ranks'])\n"
-        "custom_hooks = [dict(type='FreezeHook', until=dict(spynet=2)), dict(type='CompareRanks')]\n")
-    (workshop / 'ranks.py').write_text("""
+RANKS = """
 import torch
 from mmengine.dist import all_gather, get_world_size
 from mmengine.hooks import Hook
@@ -153,12 +148,37 @@ class CompareRanks(Hook):
         every = all_gather(weights)
         assert len(every) == get_world_size() == 2
         print('RANKS EQUAL', bool(torch.equal(every[0], every[1])), float(weights.abs().sum()), flush=True)
+"""
+
+# A clip network that thaws its flow on the way, and a recurrent one that steps frame by frame.
+TWO = dict(
+    vimpnet="""
+_base_ = ['micro.py']
+custom_imports = dict(imports=['mmweather', 'ranks'])
+custom_hooks = [dict(type='FreezeHook', until=dict(spynet=2)), dict(type='CompareRanks')]
+train_cfg = dict(max_iters=4)
+""",
+    pvdnet="""
+_base_ = [r'{root}/configs/pvdnet_tiny.py']
+custom_imports = dict(imports=['mmweather', 'ranks'])
+custom_hooks = [dict(type='CompareRanks')]
+default_hooks = dict(logger=dict(interval=1))
+train_cfg = dict(max_iters=2)
+train_dataloader = dict(
+    batch_size=1, num_workers=0, persistent_workers=False,
+    dataset=dict(scenes=1, num_frames=4, scene_frames=5, crop_size=64, scene_size=(128, 160), cache_dir=r'{cache}'))
 """)
-    output = _run(root, 'bash', root / 'tools/dist_train.sh', workshop / 'two.py', '2', '--work-dir', work_dir,
-                  '--cfg-options', 'train_cfg.max_iters=4',
+
+
+@pytest.mark.parametrize('name', TWO)
+def test_two_processes_end_with_equal_weights(workshop, root, name):
+    work_dir = workshop / f'two_{name}'
+    (workshop / f'two_{name}.py').write_text(TWO[name].format(root=root, cache=workshop / 'cache'))
+    (workshop / 'ranks.py').write_text(RANKS)
+    output = _run(root, 'bash', root / 'tools/dist_train.sh', workshop / f'two_{name}.py', '2', '--work-dir', work_dir,
                   PYTHONPATH=f'{root}{os.pathsep}{workshop}', PATH=_with_python_first(), PORT='29641')
     assert output.count('RANKS EQUAL True') == 2, output[-2000:]
-    assert len(_losses(work_dir)) == 4
+    assert len(_losses(work_dir)) == dict(vimpnet=4, pvdnet=2)[name]
 
 
 def _with_python_first():
