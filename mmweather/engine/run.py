@@ -98,19 +98,23 @@ def _config(args):
 
 
 def _train(args):
-    from mmengine.runner import Runner
+    from mmengine.runner import Runner, find_latest_checkpoint
 
     from mmweather.errors import UserError
     config = _config(args)
     if args.amp:
         _use_mixed_precision(config)
-    if args.resume:
+    if args.resume == 'auto':
+        # MMEngine would take load_from for what to resume, even where the work dir has something newer.
+        latest = find_latest_checkpoint(config.work_dir)
+        config.resume = latest is not None
+        config.load_from = latest or config.get('load_from')
+    elif args.resume:
+        if not Path(args.resume).is_file():
+            raise UserError(f'{args.resume}: there is no such checkpoint file; give the path of one, or --resume '
+                            'alone for the latest in the work dir')
         config.resume = True
-        if args.resume != 'auto':
-            if not Path(args.resume).is_file():
-                raise UserError(f'{args.resume}: there is no such checkpoint file; give the path of one, or --resume '
-                                'alone for the latest in the work dir')
-            config.load_from = args.resume
+        config.load_from = args.resume
     _prepare(config)
     Runner.from_cfg(config).train()
 
