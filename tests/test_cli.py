@@ -108,10 +108,10 @@ def test_unknown_option_is_code_2(run):
 def test_train_and_test_pass_everything_on(name, run, monkeypatch):
     import mmweather.engine.run as engine_run
     received = []
-    monkeypatch.setattr(engine_run, f'{name}_main', lambda argv: received.extend(argv) or 2)
+    monkeypatch.setattr(engine_run, f'{name}_main', lambda argv, prog: received.extend([prog, *argv]) or 2)
     arguments = ['vimpnet.py', '--help', '--resume', '--cfg-options', 'a.b=[1,2]', 'c=d', '-C', 'x.pth']
     assert run(name, *arguments)[0] == 2
-    assert received == arguments
+    assert received == [f'mmweather {name}', *arguments]
 
 
 def test_python_m_mmweather_is_the_command(run_python):
