@@ -1,5 +1,5 @@
 # The narrow BIMNet of pvdnet_tiny (0.6 M parameters), trained alone on synthetic blur: the first of the two stages.
-_base_ = ['_base_/default_runtime.py']
+_base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_blur.py']
 
 model = dict(
     type='MotionRestorer',
@@ -14,16 +14,4 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=2000, eta_min=1e-6, by_epoch=False, begin=0, end=2000)
 train_cfg = dict(type='ResumableTrainLoop', max_iters=2000)
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='ResumableSampler'),
-    dataset=dict(
-        type='SyntheticBlur',
-        videos=[],
-        scenes=8,
-        scene_frames=15,
-        num_frames=5,
-        crop_size=96,
-        pipeline=[dict(type='PackClip')]))
+train_dataloader = dict(batch_size=2, dataset=dict(num_frames=5))

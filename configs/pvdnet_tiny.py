@@ -1,6 +1,6 @@
 # PVDNet and BIMNet made narrow (1.5 M parameters together) and trained side by side on synthetic blur, for quick trials
 # and machines without a GPU. No weights ship for it yet.
-_base_ = ['_base_/default_runtime.py', '_base_/data_gopro_test.py']
+_base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_blur.py', '_base_/data_gopro_test.py']
 
 model = dict(
     type='PVDRestorer',
@@ -30,20 +30,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'motion': dict(lr_mult=0.2)}))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=400, eta_min=1e-6, by_epoch=False, begin=0, end=400)
 train_cfg = dict(type='ResumableTrainLoop', max_iters=400)
-# Blur synthesised while training reads it, over procedural scenes and whatever clean videos are named:
-# --cfg-options "train_dataloader.dataset.videos=[a.mp4,b.mp4]"
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='ResumableSampler'),
-    dataset=dict(
-        type='SyntheticBlur',
-        videos=[],
-        scenes=8,
-        scene_frames=15,
-        # 13 targets and a frame of context at each end
-        num_frames=15,
-        crop_size=96,
-        pipeline=[dict(type='PackClip')]))
+# 13 targets and a frame of context at each end
+train_dataloader = dict(batch_size=4, dataset=dict(num_frames=15))
 model_wrapper_cfg = dict(type='mmweather.RecurrentDistributedDataParallel', find_unused_parameters=True)
