@@ -2,6 +2,8 @@
 
 numpy and OpenCV only. Everything is a pure function of its seed and the frame index; see :mod:`.randomness`.
 """
+from .depth import estimate_depth
+from .domains import DOMAINS, Degraded, degrade
 from .rain import Rain
 from .raindrops import Raindrops
 from .rainy import RainOn, RainyClip, rain_on, random_rain
@@ -9,6 +11,6 @@ from .scenes import Scene, SceneFrame, SceneRenderer, render_scene, scene_stream
 from .vrds import VRDSVideo, write_vrds
 
 __all__ = [
-    'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame', 'SceneRenderer', 'VRDSVideo', 'rain_on',
-    'random_rain', 'render_scene', 'scene_stream', 'write_vrds',
+    'DOMAINS', 'Degraded', 'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame', 'SceneRenderer',
+    'VRDSVideo', 'degrade', 'estimate_depth', 'rain_on', 'random_rain', 'render_scene', 'scene_stream', 'write_vrds',
 ]
