@@ -21,6 +21,8 @@ class ClipSample(BaseDataElement):
 
     Metainfo: ``key`` (str, unique in the dataset), ``video`` (str), ``names`` (list[str], one file name per frame, so
     that results can be written under the same names) and ``ori_shape`` (tuple[int, int], height and width on disk).
+    Samples of haze also say their ``domain`` (int, index in :data:`mmweather.synthesis.DOMAINS`, -1 for none) and
+    whether they are ``labelled`` (bool), that is, whether ``gt`` is a clear version.
 
     A method may add fields of its own; only the ones above are checked.
 

@@ -1,12 +1,16 @@
 """Paired clip datasets, from disk and synthesised on the fly."""
 from .base import ClipDataset, Layout, PairedClipDataset
 from .deblurring import DVD, DeblurringDataset, GoPro
+from .images import PairedImages, UnlabelledImages
+from .mixture import WeightedMixture
 from .synthetic import SyntheticClips, SyntheticRain
 from .synthetic_blur import SyntheticBlur
+from .synthetic_domains import SyntheticDomains
 from .transforms import FlipClip, LoadFrames, PackClip, RandomCropClip, TransposeClip
 from .vrds import VRDS
 
 __all__ = [
     'DVD', 'ClipDataset', 'DeblurringDataset', 'FlipClip', 'GoPro', 'Layout', 'LoadFrames', 'PackClip',
-    'PairedClipDataset', 'RandomCropClip', 'SyntheticBlur', 'SyntheticClips', 'SyntheticRain', 'TransposeClip', 'VRDS',
+    'PairedClipDataset', 'PairedImages', 'RandomCropClip', 'SyntheticBlur', 'SyntheticClips', 'SyntheticDomains',
+    'SyntheticRain', 'TransposeClip', 'UnlabelledImages', 'VRDS', 'WeightedMixture',
 ]

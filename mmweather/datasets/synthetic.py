@@ -86,8 +86,6 @@ class SyntheticClips(ClipDataset):
                  seed: int = 0,
                  cache_dir: str | None = None,
                  lazy_init: bool = False) -> None:
-        if not videos and not scenes:
-            raise ValueError('videos, scenes: expected at least one clean video or one scene')
         self.videos = [Path(video) for video in videos]
         self.scenes = scenes
         self.scene_frames = scene_frames
@@ -116,6 +114,8 @@ class SyntheticClips(ClipDataset):
         """
         sources = [self._scene(index) for index in range(self.scenes)]
         sources += [self._video(video, height) for video in self.videos for height in self.heights]
+        if not sources:
+            raise ValueError('videos, scenes: expected at least one clean video or one scene')
         for source in sources:
             moments, height, width, _ = np.load(source['path'], mmap_mode='r').shape
             frames = moments // source['moments']

@@ -22,10 +22,11 @@ class PackClip(ClipTransform):
 
     Args:
         meta_keys (Sequence[str]): Entries of the sample that become metainfo, where present. Defaults to
-            ``('key', 'video', 'names', 'ori_shape')``.
+            ``('key', 'video', 'names', 'ori_shape', 'domain', 'labelled')``.
     """
 
-    def __init__(self, meta_keys: Sequence[str] = ('key', 'video', 'names', 'ori_shape')) -> None:
+    def __init__(
+            self, meta_keys: Sequence[str] = ('key', 'video', 'names', 'ori_shape', 'domain', 'labelled')) -> None:
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
