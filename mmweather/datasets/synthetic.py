@@ -6,6 +6,7 @@ workers and processes map into memory; the weather is drawn anew for every sampl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,43 @@ from .base import ClipDataset
 from .frames import list_frames, read_frame
 
 __all__ = ['SyntheticClips', 'SyntheticRain']
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a clip is cut from, and how it is turned.
+
+    Args:
+        source (dict): The source.
+        start (int): The first moment.
+        path (list[tuple[int, int]]): Top left corner at each moment.
+        side (int): Height and width.
+        mirrored (bool): Left is right.
+        flipped (bool): Up is down.
+        reversed (bool): The last moment comes first.
+    """
+
+    source: dict
+    start: int
+    path: list
+    side: int
+    mirrored: bool
+    flipped: bool
+    reversed: bool
+
+    def cut(self, frames: np.ndarray) -> np.ndarray:
+        """Take the crop.
+
+        Args:
+            frames (np.ndarray): All moments of the source, ``(T, H, W, C)``.
+
+        Returns:
+            np.ndarray: ``(len(path), side, side, C)``, contiguous.
+        """
+        clip = np.stack([frames[self.start + moment, row:row + self.side, column:column + self.side]
+                         for moment, (row, column) in enumerate(self.path)])
+        steps = (-1 if turned else 1 for turned in (self.reversed, self.flipped, self.mirrored))
+        return np.ascontiguousarray(clip[tuple(slice(None, None, step) for step in steps)])
 
 
 class SyntheticClips(ClipDataset):
@@ -110,7 +148,7 @@ class SyntheticClips(ClipDataset):
 
         Returns:
             list[dict]: For each source its name, ``video``, the ``path`` of its array ``(T * moments, H, W, 3)`` and
-            its ``moments`` per frame.
+            its ``moments`` per frame; of a scene also its ``kind`` and ``seed``.
         """
         sources = [self._scene(index) for index in range(self.scenes)]
         sources += [self._video(video, height) for video in self.videos for height in self.heights]
@@ -139,6 +177,10 @@ class SyntheticClips(ClipDataset):
             ``(num_frames * moments, crop_size + 2 * MARGIN, crop_size + 2 * MARGIN, 3)``, flipped and mirrored in time
             if ``augment`` is set.
         """
+        crop = self._draw_crop(rng)
+        return crop.source, crop.start // crop.source['moments'], crop.cut(np.load(crop.source['path'], mmap_mode='r'))
+
+    def _draw_crop(self, rng):
         filmed = len(self.videos) * len(self.heights)
         first, count = (0, self.scenes) if rng.random() < self.scene_share else (self.scenes, filmed)
         source = self.get_data_info(int(first + rng.integers(count)))
@@ -147,19 +189,9 @@ class SyntheticClips(ClipDataset):
         start = int(rng.integers(len(frames) - length + 1))
         rows, columns = frames.shape[1:3]
         top, left = rng.integers(rows - side + 1), rng.integers(columns - side + 1)
-        clip = np.stack([
-            frames[start + moment, row:row + side, column:column + side]
-            for moment, (row, column) in enumerate(self._path(rng, (top, left), (rows - side, columns - side), length,
-                                                              source['moments']))])
-        if self.augment:
-            flips = rng.random(3)
-            if flips[0] < 0.5:
-                clip = clip[:, :, ::-1]
-            if flips[1] < 0.15:
-                clip = clip[:, ::-1]
-            if flips[2] < 0.3:
-                clip = clip[::-1]
-        return source, start // source['moments'], np.ascontiguousarray(clip)
+        path = self._path(rng, (top, left), (rows - side, columns - side), length, source['moments'])
+        flips = rng.random(3) < (0.5, 0.15, 0.3) if self.augment else (False, False, False)
+        return Crop(source, start, path, side, *map(bool, flips))
 
     def _path(self, rng, start, last, length, moments):
         """Where the crop lies in each frame: at rest, or panning at an even speed within the frame."""
@@ -189,12 +221,11 @@ class SyntheticClips(ClipDataset):
     def _scene(self, index):
         kind = ('drive', 'walk')[index % 2]
         seed = self.seed * 100_003 + index
-        # a scene cached by other code must not be met again
-        code = [path.read_bytes() for path in sorted(Path(synthesis.__file__).parent.glob('scene*.py'))]
-        spec = (self.scene_frames, self.scene_size, code) + ((self.MOMENTS, ) if self.MOMENTS > 1 else ())
+        spec = (self.scene_frames, self.scene_size, scene_code()) + ((self.MOMENTS, ) if self.MOMENTS > 1 else ())
         path = self._cached(f'{kind}_{seed}', spec, lambda: scene_frames(
             kind, self.scene_frames * self.MOMENTS, self.scene_size, seed, 25 * self.MOMENTS))
-        return dict(video=f'{kind}{index}', path=path, moments=self.MOMENTS, origin=f'the scene {kind}{index}')
+        return dict(video=f'{kind}{index}', path=path, moments=self.MOMENTS, origin=f'the scene {kind}{index}',
+                    kind=kind, seed=seed)
 
     def _video(self, video, height):
         try:
@@ -305,6 +336,19 @@ def scene_frames(kind: str, frames: int, size: tuple[int, int], seed: int, fps: 
     """The frames of a scene without its geometry."""
     renderer = SceneRenderer(kind, size, seed, fps=fps)
     return (renderer.frame(t, flow=False).frame for t in range(frames))
+
+
+def scene_flow(kind: str, frames: int, size: tuple[int, int], seed: int, fps: float) -> Iterator[np.ndarray]:
+    """The exact flow from each frame of a scene to the one before it, ``(H, W, 2)``; NaN for the first frame."""
+    renderer = SceneRenderer(kind, size, seed, fps=fps)
+    yield np.full((*size, 2), np.nan, np.float32)
+    for t in range(frames - 1):
+        yield renderer.frame(t).flow_backward
+
+
+def scene_code() -> list[bytes]:
+    """The code of the scenes: what was cached by other code must not be met again."""
+    return [path.read_bytes() for path in sorted(Path(synthesis.__file__).parent.glob('scene*.py'))]
 
 
 def _decode(video: Path, height: int) -> Iterator[np.ndarray]:

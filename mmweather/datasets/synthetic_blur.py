@@ -1,4 +1,5 @@
 """Blurred clips made while training reads them."""
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ import numpy as np
 from mmweather.registry import DATASETS
 from mmweather.synthesis.blur import BlurOn, blur_stream, random_blur
 
-from .synthetic import SyntheticClips
+from .synthetic import SyntheticClips, scene_code, scene_flow
 
 __all__ = ['SyntheticBlur']
 
@@ -25,6 +26,8 @@ class SyntheticBlur(SyntheticClips):
         default_share (float): Share of samples with the synthesis' default blur; the rest is varied
             (:func:`random_blur`). Defaults to 0.4.
         samples (int): Moments that are summed per frame, odd. Defaults to 11.
+        with_flow (bool): Add ``flow``, which is exact for scenes: ``videos`` must be empty, and in training no clip is
+            mirrored in time. Defaults to False.
         **kwargs: See :class:`SyntheticClips`.
     """
 
@@ -34,10 +37,14 @@ class SyntheticBlur(SyntheticClips):
     MARGIN = 16
     MOMENTS = 6
 
-    def __init__(self, sharp_share: float = 0.05, default_share: float = 0.4, samples: int = 11, **kwargs) -> None:
+    def __init__(self, sharp_share: float = 0.05, default_share: float = 0.4, samples: int = 11,
+                 with_flow: bool = False, **kwargs) -> None:
         self.sharp_share = sharp_share
         self.default_share = default_share
         self.samples = samples
+        self.with_flow = with_flow
+        if with_flow and kwargs.get('videos'):
+            raise ValueError('with_flow: the flow of videos is not known; leave videos empty')
         super().__init__(**kwargs)
 
     def draw_sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -48,17 +55,27 @@ class SyntheticBlur(SyntheticClips):
             rng (np.random.Generator): The sample's own source of randomness.
 
         Returns:
-            dict: ``lq``, ``gt`` (uint8 ``(T, H, W, 3)``), ``key``, ``video``, ``names`` and ``ori_shape``.
+            dict: ``lq``, ``gt`` (uint8 ``(T, H, W, 3)``), ``key``, ``video``, ``names`` and ``ori_shape``; with
+            ``with_flow`` also ``flow`` (float32 ``(T, H, W, 2)``): from each sharp frame to the one before it, in
+            pixels (dx, dy), NaN for the first frame and where it is not known.
         """
         if self.test_mode:
             source = self.get_data_info(index)
-            start, clip = 0, np.load(source['path'], mmap_mode='r')[:self.num_frames * source['moments']]
+            start, clip = 0, np.array(np.load(source['path'], mmap_mode='r')[:self.num_frames * source['moments']])
             blur = BlurOn(clip.shape[1:3], seed=int(rng.integers(2**31)), samples=self.samples)
-            frames = self._blur(np.array(clip), source['moments'], blur, 0)
+            frames = self._blur(clip, source['moments'], blur, 0)
+            if self.with_flow:
+                steady = np.load(source['flow'], mmap_mode='r')[1:self.num_frames]
+                frames['flow'] = self._shaken(np.array(steady), blur, 0)
         else:
-            source, start, clip = self.clean_crop(rng)
+            crop = self._draw_crop(rng)
+            source = crop.source
+            start, clip = crop.start // source['moments'], crop.cut(np.load(source['path'], mmap_mode='r'))
             clip = self.vary_tone(clip, rng) if self.augment else clip
-            frames = self._random_blur(clip, source['moments'], rng)
+            blur, first = self._random_blur(clip.shape[1:3], rng), int(rng.integers(10_000))
+            frames = self._blur(clip, source['moments'], blur, first)
+            if self.with_flow:
+                frames['flow'] = self._shaken(self._steady_flow(crop), blur, first)
             inside = slice(self.MARGIN, -self.MARGIN)
             frames = {key: np.ascontiguousarray(frame[:, inside, inside]) for key, frame in frames.items()}
         return dict(
@@ -68,21 +85,58 @@ class SyntheticBlur(SyntheticClips):
             names=[f'{start + t:08d}.png' for t in range(self.num_frames)],
             ori_shape=frames['gt'].shape[1:3])
 
-    def _random_blur(self, clip, moments, rng):
-        size, start = clip.shape[1:3], int(rng.integers(10_000))
+    def _draw_crop(self, rng):
+        crop = super()._draw_crop(rng)
+        if not self.with_flow:
+            return crop
+        # the flow is known between whole frames
+        moments = crop.source['moments']
+        return replace(crop, start=crop.start // moments * moments, reversed=False)
+
+    def _random_blur(self, size, rng):
+        """None for a sharp clip."""
         kind = rng.random()
         if kind < self.sharp_share:
-            sharp = clip[::moments]
-            return dict(lq=sharp.copy(), gt=sharp)
+            return None
         if kind < self.sharp_share + self.default_share:
             focal = 0.8 * 1.78 * rng.uniform(200, 480)
-            blur = BlurOn(size, seed=int(rng.integers(2**31)), focal=focal, samples=self.samples)
+            return BlurOn(size, seed=int(rng.integers(2**31)), focal=focal, samples=self.samples)
+        return random_blur(size, rng, samples=self.samples)
+
+    def _scene(self, index):
+        source = super()._scene(index)
+        if self.with_flow:
+            kind, seed = source['kind'], source['seed']
+            source['flow'] = self._cached(f'{kind}_{seed}_flow', (self.scene_frames, self.scene_size, scene_code()),
+                                          lambda: scene_flow(kind, self.scene_frames, self.scene_size, seed, 25))
+        return source
+
+    @staticmethod
+    def _steady_flow(crop):
+        """From each frame of a crop but the first to the one before it, float32 ``(T - 1, side, side, 2)``."""
+        moments = crop.source['moments']
+        corners = crop.path[::moments]
+        frames = replace(crop, start=crop.start // moments + 1, path=corners[1:])
+        flow = frames.cut(np.load(crop.source['flow'], mmap_mode='r'))
+        # the crop itself has panned
+        steps = np.diff(corners, axis=0)[:, None, None, ::-1]
+        turns = [-1 if crop.mirrored else 1, -1 if crop.flipped else 1]
+        return (flow + steps) * np.float32(turns)
+
+    @staticmethod
+    def _shaken(steady, blur, start):
+        if blur is None:
+            flows = list(steady)
         else:
-            blur = random_blur(size, rng, samples=self.samples)
-        return self._blur(clip, moments, blur, start)
+            flows = [blur.flow(flow, start + 1 + t) for t, flow in enumerate(steady)]
+        nothing = np.full((*steady.shape[1:3], 2), np.nan, np.float32)
+        return np.stack([nothing, *flows]).astype(np.float32)
 
     @staticmethod
     def _blur(clip, moments, blur, start):
+        if blur is None:
+            sharp = clip[::moments]
+            return dict(lq=sharp.copy(), gt=sharp)
         if moments == 1:
             frames = list(blur_stream(clip, blur, start))
         else:

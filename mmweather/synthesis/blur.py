@@ -230,6 +230,26 @@ class BlurOn:
 
         return dict(lq=self.average(moment(offset) for offset in self.moments), gt=moment(0.0))
 
+    def flow(self, steady, t):
+        """Where the pixels of shaken frame ``t`` are in shaken frame ``t - 1``.
+
+        Args:
+            steady (numpy.ndarray): Flow from frame ``t`` to frame ``t - 1`` as a steady camera has it, ``(H, W, 2)``.
+            t (int): Frame index.
+
+        Returns:
+            numpy.ndarray: float32 ``(H, W, 2)``, pixels (dx, dy), as exact as ``steady``; NaN where the shaken frame
+            shows what the steady one does not.
+        """
+        view = self._view(t)
+        nothing = (np.nan, np.nan, 0, 0)
+        moved = view + cv2.remap(steady, view, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+                                 borderValue=nothing)
+        if self.shake.strength:
+            back = np.linalg.inv(self.shake.homography((t - 1) / self.fps, self.size, self.focal).astype(np.float64))
+            moved = cv2.perspectiveTransform(moved, back)
+        return moved - self._grid
+
     def _view(self, t):
         """For every pixel of the shaken frame its place in the steady one, float32 ``(H, W, 2)``."""
         if not self.shake.strength:
