@@ -11,6 +11,8 @@ from mmweather.models.temporal import (
     ClipNetwork,
     ClipProtocol,
     RecurrentNetwork,
+    Resume,
+    lead_in,
     resolve_protocol,
     restore_clip,
     restore_frames,
@@ -133,11 +135,11 @@ def test_published_tiles_of_vimpnet_lie_every_224_pixels_and_end_at_the_border()
 
 
 def test_crossfaded_tiles_leave_no_step():
-    # tiles at 0, 10 and 20 answer 1, 2 and 3; six shared pixels make seven steps from one to the next
+    # tiles at 0, 10 and 20 answer 1, 2 and 3; six shared pixels make seven steps of a raised cosine between two
     protocol = ClipProtocol(1, 0, tile=16, tile_overlap=6)
     restored = restore_clip(Recorder(), torch.rand(1, 1, 3, 36, 8), protocol, clamp=False)
     rows = restored[0, 0, 0, :, 0]
-    fade = [index / 7 for index in range(1, 7)]
+    fade = [(1 - math.cos(math.pi * index / 7)) / 2 for index in range(1, 7)]
     expected = [1] * 10 + [1 + part for part in fade] + [2] * 4 + [2 + part for part in fade] + [3] * 10
     assert rows.tolist() == pytest.approx(expected)
 
@@ -281,3 +283,132 @@ def test_resolving_names_what_is_known():
     with pytest.raises(TypeError, match='Identity'):
         resolve_protocol(nn.Identity())
     assert resolve_protocol(Darken()) == ClipProtocol(5, 2, 64, 16)
+
+
+# --- beginning in the middle -----------------------------------------------------------------------------------------
+
+def cut_clip(lengths, size=(16, 20)):
+    """Noise around a gray that differs much from scene to scene."""
+    levels = [0.2, 0.7, 0.4, 0.9]
+    return torch.cat([levels[index % 4] + 0.1 * torch.rand(length, 3, *size)
+                      for index, length in enumerate(lengths)])
+
+
+@pytest.mark.parametrize('protocol', [
+    ClipProtocol(5, 2), ClipProtocol(5, 1), ClipProtocol(3, 2, blend='mean'), ClipProtocol(1),
+    ClipProtocol(5, 2, scene_cuts=True), ClipProtocol(4, 3, scene_cuts=True)])
+def test_windows_from_anywhere_give_the_same_frames_to_the_bit(protocol):
+    clip = cut_clip([13, 2, 9, 6])
+    network = Convolve()
+    whole = list(restore_frames(network, iter(clip), protocol))
+    for index in range(len(clip)):
+        start, history = lead_in(network, protocol, index)
+        assert index - protocol.window - 4 <= start <= index
+        frames = restore_frames(network, iter(clip[start - history:]), protocol, resume=Resume(start, history))
+        restored = list(frames)[index - start:]
+        assert len(restored) == len(clip) - index
+        assert all(map(torch.equal, restored, whole[index:]))
+
+
+@pytest.mark.parametrize('scene_cuts', [False, True])
+def test_steps_go_on_from_a_saved_state_to_the_bit(scene_cuts):
+    class Remember(Step):
+        def step(self, frames, state):
+            state = 0.5 * state + 0.5 * frames[:, 0]
+            return state, state
+
+    clip, network = cut_clip([13, 1, 9, 6]), Remember()
+    protocol = ClipProtocol(scene_cuts=scene_cuts, tile=16, tile_overlap=4)
+    whole, states, resume = [], [], Resume()
+    for frame in restore_frames(network, iter(clip), protocol, resume=resume):
+        whole.append(frame)
+        states.append(dict(resume.states))
+    for index in range(1, len(clip)):
+        start, history = lead_in(network, protocol, index)
+        frames = restore_frames(network, iter(clip[start - history:]), protocol,
+                                resume=Resume(start, history, dict(states[index - 1])))
+        assert start == index and all(map(torch.equal, list(frames), whole[index:]))
+
+
+def test_a_scene_begins_with_a_window_of_its_own_and_ends_with_a_full_one():
+    network = Recorder()
+    clip = torch.cat([counted_clip(7), 0.5 + counted_clip(9)], dim=1)
+    restore_clip(network, clip, ClipProtocol(4, 1, scene_cuts=True))
+    # the second scene is frames 7-15; windows of the grid start at 9 and 12
+    assert times_of(network) == [[0, 1, 2, 3], [3, 4, 5, 6], [50, 51, 52, 53], [52, 53, 54, 55], [55, 56, 57, 58]]
+
+
+def test_a_network_that_steadies_its_results_goes_on_from_a_saved_state():
+    class Steady(Convolve):
+        def steady(self, clip, output, state):
+            level = clip.mean() if state is None else 0.5 * (state + clip.mean())
+            return output * level, level
+
+    clip, network, protocol = torch.rand(17, 3, 8, 8), Steady(), ClipProtocol(5, 2)
+    whole, states, resume = [], [], Resume()
+    for frame in restore_frames(network, iter(clip), protocol, resume=resume):
+        whole.append(frame)
+        states.append(dict(resume.states))
+    for index in range(1, len(clip)):
+        start, history = lead_in(network, protocol, index)
+        frames = restore_frames(network, iter(clip[start:]), protocol,
+                                resume=Resume(start, history, dict(states[index - 1])))
+        assert all(map(torch.equal, list(frames)[index - start:], whole[index:]))
+
+
+# --- too little memory -----------------------------------------------------------------------------------------------
+
+class Cramped(Darken):
+    """Has room for so many pixels, from the third call on."""
+
+    room = 40 * 40
+    error = MemoryError
+    calls = 0
+
+    def forward(self, clip):
+        self.calls += 1
+        if self.calls > 2 and clip.shape[-1] * clip.shape[-2] > self.room:
+            raise self.error('out of memory')
+        return super().forward(clip)
+
+
+@pytest.mark.parametrize('error', [MemoryError, RuntimeError, torch.cuda.OutOfMemoryError])
+def test_tiles_are_halved_when_memory_runs_out_and_no_frame_is_lost(error):
+    clip, network, told = torch.rand(13, 3, 64, 100), Cramped(), []
+    network.error = error
+    protocol = ClipProtocol(5, 2)
+    restored = list(restore_frames(network, iter(clip), protocol, on_smaller=told.append))
+    assert torch.allclose(torch.stack(restored), clip / 2, atol=1e-6)
+    assert [protocol.tile for protocol in told] == [52, 32]
+    with pytest.raises((MemoryError, RuntimeError)):
+        list(restore_frames(Cramped(), iter(clip), protocol))
+
+
+def test_memory_that_never_suffices_and_other_faults_come_through():
+    network = Cramped()
+    network.room = 0
+    with pytest.raises(MemoryError):
+        list(restore_frames(network, iter(torch.rand(13, 3, 64, 64)), on_smaller=[].append))
+    network.error, network.calls = TypeError, 0
+    with pytest.raises(TypeError):
+        list(restore_frames(network, iter(torch.rand(13, 3, 64, 64)), on_smaller=[].append))
+
+
+def test_recurrent_networks_step_through_the_last_frames_again_in_smaller_tiles():
+    class Shift(RecurrentNetwork):
+        min_size, tile_overlap, calls = 16, 8, 0
+
+        def init_state(self, frames):
+            return frames[:, 0]
+
+        def step(self, frames, state):
+            self.calls += 1
+            if self.calls > 5 and frames.shape[-1] > 40:
+                raise MemoryError
+            return state, frames[:, 0]
+
+    clip, told = torch.rand(9, 3, 40, 64), []
+    restored = list(restore_frames(Shift(), iter(clip), on_smaller=told.append))
+    assert [protocol.tile for protocol in told] == [32]
+    # every frame is the one before it, also where the tiles changed
+    assert torch.allclose(torch.stack(restored), torch.cat([clip[:1], clip[:-1]]), atol=1e-6)

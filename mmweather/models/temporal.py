@@ -5,24 +5,34 @@ Both are run here: windows are slid over time, tiles over the frame, frames are 
 cropped back. Everything streams: a frame is held only as long as a window needs it, so memory does not grow with the
 length of the video.
 
+Windows start at multiples of their stride, counted from the video's first frame, and at every cut between scenes; a
+cut is told from the frames just before it. What becomes of a frame therefore depends on its neighbourhood only, and a
+video can be restored piece by piece (:class:`Resume`), on one machine or several, with the same result.
+
 The windowed and tiled protocols that methods publish (windows that overlap in all but one frame, tiles whose interior
 borders are thrown away, everything averaged) are a :class:`ClipProtocol` with ``blend='mean'``. The everyday protocol
-of a network is ours: fewer overlaps, linearly cross-faded, so that neither windows nor tiles leave a seam.
+of a network is ours: fewer overlaps, cross-faded, so that neither windows nor tiles leave a seam.
 """
+import math
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
-from typing import ClassVar
+from statistics import median
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-__all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'resolve_protocol', 'restore_clip', 'restore_frames',
-           'split_scenes']
+__all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'Resume', 'is_out_of_memory', 'lead_in',
+           'resolve_protocol', 'restore_clip', 'restore_frames', 'smaller_tiles', 'split_scenes']
 
-# what makes a cut: the least mean difference of the frames' thumbnails, and how many times the usual one that is
-_CUT, _UNUSUAL = 0.1, 3
+# what makes a cut: the least mean difference of the frames' thumbnails, and how many times the usual one that is,
+# which is the median of so many differences before it
+_CUT, _UNUSUAL, _USUAL = 0.1, 3, 8
+# frames that a recurrent network steps through again when its tiles, and with them its states, have to change
+_REPLAYED = 4
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,8 @@ class ClipProtocol:
     """How windows and tiles cover a video and how their results are merged.
 
     Along time windows start every ``window - window_overlap`` frames and the last one is anchored at the end of the
-    video, so every window is full; a video shorter than ``window`` is run as it is. Tiles cover the frame in the same
+    video, so every window is full; a video shorter than ``window`` is run as it is. A scene that begins at a cut gets
+    a window that begins there, before those at the next multiples of the stride. Tiles cover the frame in the same
     way, every ``tile - tile_overlap`` pixels.
 
     Args:
@@ -40,8 +51,8 @@ class ClipProtocol:
         tile_overlap (int): Pixels that neighbouring tiles share. Defaults to 0.
         tile_border (int): Pixels along the interior borders of a tile that get weight zero. At most half of
             ``tile_overlap``, since otherwise some pixels would be covered by no tile. Defaults to 0.
-        blend (str): ``'mean'`` averages everything that covers a pixel, ``'crossfade'`` weights windows and tiles by
-            linear ramps over their overlaps. Defaults to ``'crossfade'``.
+        blend (str): ``'mean'`` averages everything that covers a pixel, ``'crossfade'`` weights windows by linear
+            ramps and tiles by raised cosines over their overlaps. Defaults to ``'crossfade'``.
         fit (str): How frames come to a size that the network accepts: ``'pad'`` reflects them at the bottom and the
             right and cuts that off again, ``'crop'`` leaves out what exceeds the multiple, so that the result is
             smaller than the input, as some papers score. Defaults to ``'pad'``.
@@ -77,6 +88,23 @@ class ClipProtocol:
             raise ValueError(f"blend must be 'mean' or 'crossfade', not {self.blend!r}")
         if self.fit not in ('pad', 'crop'):
             raise ValueError(f"fit must be 'pad' or 'crop', not {self.fit!r}")
+
+
+@dataclass
+class Resume:
+    """Where in a video :func:`restore_frames` begins, so that it goes on as if it had begun with the first frame.
+
+    Args:
+        start (int): Number of the first frame to restore: what :func:`lead_in` says for a clip network, any frame for
+            a recurrent network whose ``states`` are given. Defaults to 0.
+        history (int): How many of the given frames come before ``start``; they only tell what is a cut. Defaults to 0.
+        states (dict): The states of a recurrent network by tile, as they are after the frame before ``start``. It is
+            kept up to date with every frame that is handed out, so that it can be saved there. Defaults to none.
+    """
+
+    start: int = 0
+    history: int = 0
+    states: dict[int, Any] = field(default_factory=dict)
 
 
 class _TemporalNetwork(nn.Module):
@@ -138,6 +166,34 @@ class ClipNetwork(_TemporalNetwork):
             Tensor or dict: The restored frames in the input's shape, or a dict that holds them as ``output``.
         """
         raise NotImplementedError
+
+    def survey(self, mean):  # noqa: ARG002
+        """Measure what every tile has to know about the whole frame; called where a frame is cut into tiles.
+
+        A network that looks at means over the frame would see another mean in every tile, and tiles would not agree.
+
+        Args:
+            mean (Callable): ``mean(function)`` is the mean over the whole frame of what ``function(tile)`` makes of
+                the tiles, maps ``(N, C, h, w)`` of a fraction of a tile's size; the result is ``(N, C)``.
+
+        Returns:
+            dict: Keyword arguments for :meth:`forward` of every tile. Defaults to none.
+        """
+        return {}
+
+    def steady(self, clip, output, state):  # noqa: ARG002
+        """Make the results of a video steady over time; called for one window after the other.
+
+        Args:
+            clip (Tensor): The frames of the window, as they came.
+            output (Tensor): The restored frames of the window, of the same shape, tiles already blended.
+            state (Any): What the call for the window before returned; None at the beginning of a video, or of a scene
+                if the protocol starts anew at cuts.
+
+        Returns:
+            tuple: The steadied frames and the new state. Defaults to the frames as they are.
+        """
+        return output, state
 
 
 class RecurrentNetwork(_TemporalNetwork):
@@ -212,7 +268,28 @@ def resolve_protocol(network, protocol=None):
     return protocol
 
 
-def restore_frames(network, frames, protocol=None, device=None, dtype=None, *, clamp=True, output_device='cpu'):
+def lead_in(network, protocol, index):
+    """Find where to begin so that frame ``index`` comes out as if the video had been restored from its start.
+
+    Args:
+        network (ClipNetwork or RecurrentNetwork): The network. For a recurrent one the state before frame ``index``
+            is needed as well.
+        protocol (ClipProtocol): The windows.
+        index (int): Number of the frame.
+
+    Returns:
+        tuple[int, int]: Number of the first frame to restore, at most ``index``; and how many frames before that one
+        must be given to recognise cuts.
+    """
+    start = index
+    if isinstance(network, ClipNetwork):
+        stride = protocol.window - protocol.window_overlap
+        start = max(0, (index - protocol.window + 1) // stride * stride)
+    return start, min(start, _USUAL + 1) if protocol.scene_cuts else 0
+
+
+def restore_frames(network, frames, protocol=None, device=None, dtype=None, *, clamp=True, output_device='cpu',
+                   resume=None, on_smaller=None):
     """Restore a video frame by frame, holding only the frames that a window or a step needs.
 
     Args:
@@ -225,17 +302,21 @@ def restore_frames(network, frames, protocol=None, device=None, dtype=None, *, c
         dtype (torch.dtype, optional): Type for autocast, None for float32 throughout. Defaults to None.
         clamp (bool): Clamp the result to [0, 1]. Defaults to True.
         output_device (torch.device or str): Where the restored frames are wanted. Defaults to ``'cpu'``.
+        resume (Resume, optional): Where in the video ``frames`` begin. Defaults to None, which means at its start.
+        on_smaller (Callable[[ClipProtocol], None], optional): If given, tiles are halved when memory does not suffice
+            for them, as often as the network allows, and the function is told the new protocol. Defaults to None,
+            which lets the fault through.
 
     Yields:
-        Tensor: Restored frames, float32, one for each input frame and in the same order; smaller than those if the
-        protocol crops.
+        Tensor: Restored frames, float32, one for each input frame from ``resume.start`` on and in the same order;
+        smaller than those if the protocol crops.
 
     Raises:
         ValueError: If a frame's shape is not the first frame's, or is no frame's shape at all, or if a protocol that
             crops leaves less than the network's ``min_size``.
     """
     batches = (frame.unsqueeze(0) for frame in frames)
-    for restored in _restored(network, batches, protocol, device, dtype):
+    for restored in _restored(network, batches, protocol, device, dtype, resume, on_smaller):
         restored = restored.squeeze(0)
         yield (restored.clamp(0, 1) if clamp else restored).to(output_device)
 
@@ -265,9 +346,10 @@ def restore_clip(network, clip, protocol=None, *, dtype=None, clamp=True):
     return (restored.clamp(0, 1) if clamp else restored).to(clip.device)
 
 
-def _restored(network, frames, protocol, device, dtype):
+def _restored(network, frames, protocol, device, dtype, resume=None, on_smaller=None):
     """Yield the restored frames (N, [2,] 3, H, W) on the computing device, float32 and not clamped."""
     protocol = resolve_protocol(network, protocol)
+    resume = resume or Resume()
     if device is None:
         device = next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
     else:
@@ -276,9 +358,15 @@ def _restored(network, frames, protocol, device, dtype):
     network.eval()
     try:
         frames = _on_device(frames, device)
+        tiles = _Tiles(network, protocol, dtype, on_smaller)
+        position = resume.start
         run = _run_windows if isinstance(network, ClipNetwork) else _run_steps
-        for scene in split_scenes(frames) if protocol.scene_cuts else [frames]:
-            yield from run(network, scene, protocol, dtype)
+        for is_cut, scene in _scenes(_marked(frames, resume.history, protocol.scene_cuts)):
+            if is_cut:
+                resume.states.clear()
+            for output in run(network, scene, tiles, position, resume.states):
+                yield output
+                position += 1
     finally:
         network.train(was_training)
 
@@ -303,8 +391,8 @@ def split_scenes(frames):
     """Splits a stream of frames where one scene is cut to another.
 
     Frames are compared as thumbnails of 16x16 means, which motion and noise change little and a cut changes much:
-    a cut is where the mean difference is at least 0.1, and at least three times what is usual in the scene, so that a
-    fast pan is none.
+    a cut is where the mean difference is at least 0.1, and at least three times the median of the eight differences
+    before it, so that a fast pan is none.
 
     Args:
         frames (Iterable[Tensor]): Frames ``(N, 3, H, W)`` or ``(N, 2, 3, H, W)`` in [0, 1]; a cut in any of the N
@@ -314,48 +402,74 @@ def split_scenes(frames):
         Iterator[Tensor]: The frames of one scene. Like the groups of :func:`itertools.groupby` it shares the stream,
         and must be used up before the next scene is asked for.
     """
-    frames = iter(frames)
-    waiting = _take(frames, 1)
+    for _, scene in _scenes(_marked(frames)):
+        yield scene
+
+
+def _marked(frames, history=0, find_cuts=True):
+    """Yield (whether there is a cut before it, frame) of all frames but the first ``history``, which are only seen."""
+    before, differences = None, deque(maxlen=_USUAL)
+    for index, frame in enumerate(frames):
+        is_cut = False
+        if find_cuts:
+            thumbnail = _thumbnail(frame)
+            if before is not None:
+                difference = (thumbnail - before).abs().mean((-3, -2, -1)).max().item()
+                is_cut = difference >= max(_CUT, _UNUSUAL * median(differences) if differences else 0)
+                differences.append(difference)
+            before = thumbnail
+        if index >= history:
+            yield is_cut, frame
+
+
+def _scenes(marked):
+    """Group marked frames into (whether it begins with a cut, frames of the scene)."""
+    marked = iter(marked)
+    waiting = _take(marked, 1)
 
     def scene():
-        before, usual = _thumbnail(waiting[0]), None
-        yield waiting.pop()
-        for frame in frames:
-            thumbnail = _thumbnail(frame)
-            difference = (thumbnail - before).abs().mean((-3, -2, -1)).max().item()
-            if difference >= max(_CUT, _UNUSUAL * (usual or 0)):
-                waiting.append(frame)
+        yield waiting.pop()[1]
+        for is_cut, frame in marked:
+            if is_cut:
+                waiting.append((is_cut, frame))
                 return
-            usual = difference if usual is None else 0.8 * usual + 0.2 * difference
-            before = thumbnail
             yield frame
 
     while waiting:
-        yield scene()
+        yield waiting[0][0], scene()
 
 
 def _thumbnail(frame):
     return nn.functional.adaptive_avg_pool2d(frame.flatten(0, -4), 16)
 
 
-def _run_windows(network, frames, protocol, dtype):
-    """Slide windows over the frames.
+def _run_windows(network, frames, tiles, position, states):
+    """Slide windows over the frames of a scene, the first of which is frame ``position`` of the video.
+
+    ``states`` holds what :meth:`ClipNetwork.steady` said after the last windows, by the number of the frame after a
+    window's first.
 
     A frame is handed on as soon as no later window can cover it. Since the last window is anchored at the end, that
-    is known only once the next stride's frames have been read, or the video has ended.
+    is known only once the next stride's frames have been read, or the scene has ended.
     """
     frames = iter(frames)
+    protocol = tiles.protocol
     stride = protocol.window - protocol.window_overlap
     weights = _ramps(protocol.window, protocol.window_overlap, 0, protocol.blend)
     buffer = _take(frames, protocol.window)
     if not buffer:
         return
     sums = deque()  # for each frame from the window's first on: the weighted sum of results and the sum of weights
-    tiles = _Tiles(network, protocol, buffer[0])
     while True:
         clip = torch.stack(buffer, dim=1)
-        with _inference(clip.device, dtype):
-            output = tiles.run(clip, lambda tile, _: _output(network(tile)))
+        output = tiles.run(clip, _run_tile, survey=True)
+        before = max((start for start in states if start <= position), default=None)
+        with _inference(clip.device, tiles.dtype):
+            output, state = network.steady(clip[..., :output.shape[-2], :output.shape[-1]], output, states.get(before))
+        if state is not None:
+            states[position + 1] = state
+            for start in [start for start in states if start <= position - 2 * protocol.window]:
+                del states[start]
         for index, restored in enumerate(output.unbind(1)):
             if index < len(sums):
                 total, weight = sums[index]
@@ -364,24 +478,30 @@ def _run_windows(network, frames, protocol, dtype):
                 sums.append((restored * weights[index], weights[index]))
         del clip, output, restored
 
-        coming = _take(frames, stride)
+        # to the next multiple of the stride, or as far as there are frames
+        coming = _take(frames, stride - position % stride)
         advance = len(coming)
         for total, weight in [sums.popleft() for _ in range(advance or len(sums))]:
             yield total / weight
         if not coming:
             return
         buffer = buffer[advance:] + coming
+        position += advance
 
 
-def _run_steps(network, frames, protocol, dtype):
-    """Step through the frames with a buffer of the current frame and the frames looked at ahead of it."""
+def _run_tile(tile, _, network, shared):
+    return _output(network(tile, **shared))
+
+
+def _run_steps(network, frames, tiles, position, states):  # noqa: ARG001
+    """Step through the frames of a scene with a buffer of the current frame and the frames ahead of it.
+
+    ``states`` holds the state of each tile; after a frame was yielded, that after this frame.
+    """
     frames = iter(frames)
     length = 1 + network.lookahead
     buffer = deque(_take(frames, length))
-    if not buffer:
-        return
-    tiles = _Tiles(network, protocol, buffer[0])
-    states = {}
+    past = deque(maxlen=_REPLAYED)
 
     def step(tile, index):
         if index not in states:
@@ -389,15 +509,53 @@ def _run_steps(network, frames, protocol, dtype):
         output, states[index] = network.step(tile, states[index])
         return _output(output)
 
+    def replay():
+        states.clear()
+        for frames in past:
+            tiles.blended(frames, step)
+
     while buffer:
         repeated = [buffer[-1]] * (length - len(buffer))
         stacked = torch.stack([*buffer, *repeated], dim=1)
-        with _inference(stacked.device, dtype):
-            output = tiles.run(stacked, step)
-        yield output
-        del stacked, output
+        yield tiles.run(stacked, step, replay)
+        if tiles.adapts:
+            past.append(stacked)
         buffer.popleft()
         buffer.extend(_take(frames, 1))
+
+
+def is_out_of_memory(error):
+    """Whether an exception says that the memory of the machine or of the GPU does not suffice.
+
+    Args:
+        error (BaseException): The exception; PyTorch has none of its own for the CPU's memory.
+
+    Returns:
+        bool: Whether it does.
+    """
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or 'out of memory' in str(error))
+
+
+def smaller_tiles(network, protocol, size):
+    """Halve the tiles of a protocol.
+
+    Args:
+        network (ClipNetwork or RecurrentNetwork): States ``size_divisor``, ``min_size`` and ``tile_overlap``.
+        protocol (ClipProtocol): The protocol.
+        size (tuple[int, int]): Height and width of the frames.
+
+    Returns:
+        ClipProtocol or None: With tiles about half as high and wide, None if the network takes no smaller ones.
+    """
+    divisor = protocol.size_divisor or network.size_divisor
+    before = min(protocol.tile or max(size), _padded_size(max(size), 1, divisor))
+    tile = max(_padded_size(before // 2, 1, divisor), _padded_size(1, network.min_size, divisor))
+    if tile >= before:
+        return None
+    overlap = min(protocol.tile_overlap or network.tile_overlap, tile // 2)
+    return replace(protocol, tile=tile, tile_overlap=overlap, tile_border=min(protocol.tile_border, overlap // 2))
 
 
 class _Tiles:
@@ -406,16 +564,59 @@ class _Tiles:
     Args:
         network (ClipNetwork or RecurrentNetwork): States ``size_divisor`` and ``min_size``.
         protocol (ClipProtocol): States the tiles and how they are blended.
-        frame (Tensor): Any tensor that ends in the frame's (H, W).
+        dtype (torch.dtype, optional): Type for autocast. Defaults to None.
+        on_smaller (Callable[[ClipProtocol], None], optional): Called when tiles were halved for want of memory; None
+            lets the fault through. Defaults to None.
     """
 
-    def __init__(self, network, protocol, frame):
-        self.size = tuple(frame.shape[-2:])
+    def __init__(self, network, protocol, dtype=None, on_smaller=None):
+        self.network, self.protocol, self.dtype, self.on_smaller = network, protocol, dtype, on_smaller
+        self.size = None
+
+    @property
+    def adapts(self):
+        """bool: Whether tiles are halved where memory does not suffice."""
+        return self.on_smaller is not None
+
+    def run(self, frames, function, again=None, survey=False):
+        """Fit ``frames`` (..., H, W), apply ``function(tile, index)`` to each tile and blend what it returns.
+
+        Where memory does not suffice and that is wanted, it is done once more with smaller tiles, after a call of
+        ``again()``. With ``survey`` the function is also given ``network`` and what it says of the whole frame as
+        ``shared``.
+        """
+        if self.size is None:
+            self._lay(frames)
+        prepare = None
+        while True:
+            try:
+                with _inference(frames.device, self.dtype):
+                    if prepare:
+                        prepare()
+                    if survey:
+                        shared = self.network.survey(partial(self.mean, frames)) if self.count > 1 else {}
+                        return self.blended(frames, partial(function, network=self.network, shared=shared))
+                    return self.blended(frames, function)
+            except (MemoryError, RuntimeError) as error:
+                smaller = self.adapts and is_out_of_memory(error) and smaller_tiles(
+                    self.network, self.protocol, self.frame_size)
+                if not smaller:
+                    raise
+            self.protocol, prepare = smaller, again
+            self._lay(frames)
+            if frames.device.type == 'cuda':
+                torch.cuda.empty_cache()
+            self.on_smaller(smaller)
+
+    def _lay(self, frames):
+        """Lay the tiles over frames (..., H, W)."""
+        network, protocol = self.network, self.protocol
+        self.frame_size = self.size = tuple(frames.shape[-2:])
         divisor = protocol.size_divisor or network.size_divisor
         if protocol.fit == 'crop':
             self.size = tuple(length // divisor * divisor for length in self.size)
             if min(self.size) < network.min_size:
-                height, width = frame.shape[-2:]
+                height, width = frames.shape[-2:]
                 raise ValueError(f'a protocol that crops needs frames of at least {network.min_size} pixels for '
                                  f'{type(network).__name__}, not {width}x{height}')
         tiled = [protocol.tile is not None and length > protocol.tile for length in self.size]
@@ -423,14 +624,32 @@ class _Tiles:
         self.padded = [length if is_tiled else _padded_size(length, network.min_size, divisor)
                        for length, is_tiled in zip(self.size, tiled)]
         self.rows, self.columns = (
-            _cover(length, protocol, frame.device) if is_tiled else [(slice(0, length), None)]
+            _cover(length, protocol, frames.device) if is_tiled else [(slice(0, length), None)]
             for length, is_tiled in zip(self.padded, tiled))
 
-    def run(self, frames, function):
+    @property
+    def count(self):
+        """int: Number of tiles."""
+        return len(self.rows) * len(self.columns)
+
+    def mean(self, frames, function):
+        """Mean over the frame of ``function(tile)``, maps ``(N, C, h, w)``, weighted as tiles are blended."""
+        height, width = self.size
+        frames = _reflect(frames[..., :height, :width], *self.padded)
+        total = 0
+        for rows, row_weights in self.rows:
+            for columns, column_weights in self.columns:
+                maps = function(frames[..., rows, columns].contiguous()).float()
+                shares = [_shares(part, weights, length, size).to(maps.device) for part, weights, length, size in zip(
+                    (rows, columns), (row_weights, column_weights), self.padded, maps.shape[-2:])]
+                total = total + torch.einsum('nchw,h,w->nc', maps, *shares)
+        return total
+
+    def blended(self, frames, function):
         """Fit ``frames`` (..., H, W), apply ``function(tile, index)`` to each tile and blend what it returns."""
         height, width = self.size
         frames = _reflect(frames[..., :height, :width], *self.padded)
-        if len(self.rows) == len(self.columns) == 1:
+        if self.count == 1:
             return function(frames, 0)[..., :height, :width].float()
         blended = None
         tiles = [(row, column) for row in self.rows for column in self.columns]
@@ -459,10 +678,30 @@ def _cover(length, protocol, device):
         weights[index, start:start + protocol.tile] = torch.tensor(
             _ramps(protocol.tile, protocol.tile_overlap, protocol.tile_border, protocol.blend,
                    first=index == 0, last=index == len(starts) - 1), dtype=torch.float64)
+    if protocol.blend == 'crossfade':
+        # a raised cosine: no kink where a fade begins or ends, which the eye would find
+        weights = torch.sin(weights * (math.pi / 2)).square()
     weights /= weights.sum(dim=0)
     weights = weights.float().to(device)
     return [(slice(start, start + protocol.tile), weights[index, start:start + protocol.tile])
             for index, start in enumerate(starts)]
+
+
+def _shares(part, weights, length, size):
+    """What share of the mean over ``length`` pixels each of ``size`` values along a tile has.
+
+    Args:
+        part (slice): Where the tile lies.
+        weights (Tensor, optional): The weights of its pixels, None for one each.
+        length (int): Pixels of the whole.
+        size (int): Values along the tile.
+
+    Returns:
+        Tensor: The shares, which add up to one over all tiles.
+    """
+    pixels = part.stop - part.start
+    weights = torch.ones(pixels) if weights is None else weights
+    return nn.functional.adaptive_avg_pool1d(weights[None], size)[0] * (pixels / (size * length))
 
 
 def _ramps(length, overlap, border, blend, first=False, last=False):
