@@ -30,7 +30,11 @@ class RecurrentRestorer(BaseRestorer):
         generator (dict): Config of the network, a :class:`RecurrentNetwork`.
         update (str): See above. Defaults to 'frame'.
         detach_state (bool): Whether no gradient flows from a frame to the frames before it. Without it,
-            back-propagation goes through the whole clip, and ``update`` must be 'clip'. Defaults to True.
+            back-propagation goes through the whole clip, or as far as ``truncate`` says, and ``update`` must be
+            'clip'. Defaults to True.
+        truncate (int, optional): Without ``detach_state``, gradients reach this many frames back at most: the clip is
+            cut into parts of one frame more, and the state is detached between them. 0 is what ``detach_state`` does.
+            Defaults to None: the whole clip.
         context (int): Frames at the clip's beginning that only the state is made of. Defaults to 0.
         **kwargs: See :class:`BaseRestorer`. The loss is called once per frame, with what the network's step returns
             and the targets of that frame, ``(N, C, H, W)`` each.
@@ -39,15 +43,19 @@ class RecurrentRestorer(BaseRestorer):
         ValueError: If the arguments do not go together.
     """
 
-    def __init__(self, generator, update='frame', detach_state=True, context=0, **kwargs):
+    def __init__(self, generator, update='frame', detach_state=True, truncate=None, context=0, **kwargs):
         super().__init__(generator, **kwargs)
         if update not in ('frame', 'clip'):
             raise ValueError(f"update: expected 'frame' or 'clip', got {update!r}")
         if not detach_state and update == 'frame':
             raise ValueError("detach_state=False needs update='clip': a step per frame changes the weights that the "
                              'gradients of earlier frames belong to')
+        if truncate is not None and (detach_state or truncate < 0):
+            raise ValueError(f'truncate: expected at least 0, and detach_state=False, got {truncate} and '
+                             f'detach_state={detach_state}')
         self.update = update
         self.detach_state = detach_state
+        self.truncate = 0 if detach_state else truncate
         self.context = context
 
     def forward(self, inputs, data_samples=None, mode='tensor', **kwargs):
@@ -115,15 +123,11 @@ class RecurrentRestorer(BaseRestorer):
                     losses, state = forward(frame, targets, mode='frame', state=state)
                     total, log = self.parse_losses(losses)
                 logs.append({name: value.detach() for name, value in log.items()})
-                if self.detach_state:
+                kept = kept + (total / len(frames) if self.update == 'clip' else total)
+                if last or self._ends_part(index):
                     state = _detached(state)
-                    if self.update == 'clip':
-                        total = total / len(frames)
-                    optim_wrapper.backward(total)
-                else:
-                    kept = kept + total / len(frames)
-                    if last:
-                        optim_wrapper.backward(kept)
+                    optim_wrapper.backward(kept)
+                    kept = 0
             if steps:
                 optim_wrapper.step()
                 optim_wrapper.zero_grad()
@@ -154,9 +158,13 @@ class RecurrentRestorer(BaseRestorer):
         terms = []
         for index, frame in enumerate(frames):
             losses, state = self.frame_losses(frame, self._targets(targets, index), state)
-            state = _detached(state) if self.detach_state else state
+            state = _detached(state) if self._ends_part(index) else state
             terms.append(losses)
         return _means(terms)
+
+    def _ends_part(self, index):
+        """Whether no gradient flows from the frames after number ``index`` to it."""
+        return self.truncate is not None and (index + 1) % (self.truncate + 1) == 0
 
     def _first_state(self, clip):
         return self.generator.init_state(self._window(clip, max(0, self.context - 1)))

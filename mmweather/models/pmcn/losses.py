@@ -1,0 +1,86 @@
+"""What PMCN is trained by here. The authors published no training code: all of this is ours."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mmweather.registry import MODELS
+
+from ..losses import PerceptualLoss, charbonnier, ssim
+
+#: A pixel counts as seen by the other view if the attention that falls on it adds up to this much, as in PASSRnet.
+_SEEN = 0.1
+
+
+@MODELS.register_module()
+class PMCNLoss(nn.Module):
+    """Charbonnier, ``1 - SSIM``, and two optional terms, each a mean over both views of a frame.
+
+    - ``loss_pixel``: the Charbonnier distance.
+    - ``loss_ssim``: ``1 - SSIM`` with the window and the zero padding of the protocol ``sfvc``.
+    - ``loss_perceptual``: :class:`PerceptualLoss`, in the form that the authors' metrics file holds.
+    - ``loss_parallax``: the attention maps have to bring each *clean* view onto the other one, where that one sees it
+      (PASSRnet's photometric loss, CVPR 2019). Haze hides what is to be matched; the clean frames of the training
+      say where it is.
+
+    Args:
+        pixel_weight (float): Defaults to 1.0.
+        ssim_weight (float): Defaults to 0.1.
+        parallax_weight (float): Defaults to 0.0.
+        perceptual_weight (float): Defaults to 0.01; of no meaning without ``perceptual_weights``.
+        perceptual_weights (str, optional): File of VGG-19's weights as torchvision distributes them
+            (``vgg19-dcbb9e9d.pth``). Defaults to None: no perceptual term.
+        eps (float): Of the Charbonnier distance. Defaults to 1e-6.
+    """
+
+    def __init__(self, pixel_weight=1.0, ssim_weight=0.1, parallax_weight=0.0, perceptual_weight=0.01,
+                 perceptual_weights=None, eps=1e-6):
+        super().__init__()
+        self.pixel_weight = pixel_weight
+        self.ssim_weight = ssim_weight
+        self.parallax_weight = parallax_weight
+        self.perceptual_weight = perceptual_weight
+        self.perceptual = PerceptualLoss(perceptual_weights) if perceptual_weights else None
+        self.eps = eps
+
+    def forward(self, prediction, target):
+        """Computes the loss of one frame.
+
+        Args:
+            prediction (dict): ``output`` ``(N, 2, 3, H, W)`` and ``attention``, as :meth:`PMCN.step` returns them.
+            target (dict[str, Tensor]): ``gt`` ``(N, 2, 3, H, W)`` in [0, 1].
+
+        Returns:
+            dict[str, Tensor]: The weighted terms whose weight is not 0.
+        """
+        output, gt = prediction['output'].float().flatten(0, 1), target['gt'].flatten(0, 1)
+        losses = dict(loss_pixel=self.pixel_weight * charbonnier(output, gt, self.eps))
+        if self.ssim_weight:
+            losses['loss_ssim'] = self.ssim_weight * (1 - ssim(output, gt))
+        if self.parallax_weight:
+            losses['loss_parallax'] = self.parallax_weight * parallax_loss(prediction['attention'], target['gt'])
+        if self.perceptual is not None and self.perceptual_weight:
+            losses['loss_perceptual'] = self.perceptual_weight * self.perceptual(output, gt)
+        return losses
+
+
+def parallax_loss(attention, views):
+    """How far each view is from what the attention maps make of the other one.
+
+    Args:
+        attention (list[tuple[Tensor, Tensor]]): Maps ``(M_{r→l}, M_{l→r})``, each ``(N, H', windows, W', W')``.
+        views (Tensor): Clean views ``(N, 2, 3, H, W)`` in [0, 1].
+
+    Returns:
+        Tensor: Mean absolute difference over all maps and all pixels that the other view sees.
+    """
+    terms = []
+    for to_left, to_right in attention:
+        _, height, windows, width, _ = to_left.shape
+        left, right = (
+            F.interpolate(view, (height, windows * width), mode='area').permute(0, 2, 3, 1).unflatten(2, (windows, -1))
+            for view in views.unbind(1))
+        for onto_this, onto_other, this, other in ((to_left, to_right, left, right), (to_right, to_left, right, left)):
+            seen = onto_other.detach().float().sum(-2) > _SEEN
+            difference = (onto_this.float() @ other - this).abs().mean(-1)
+            terms.append((difference * seen).sum() / seen.sum().clamp(min=1))
+    return torch.stack(terms).mean()

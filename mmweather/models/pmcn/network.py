@@ -1,0 +1,232 @@
+"""PMCN, a network that removes haze from stereo video, frame by frame.
+
+Parallax tells how far away things are, and haze grows with the distance; the frame before adds what noise and haze
+have taken from this one. The network alternates both: in every block the views interact along the rows, and then each
+of them is aligned with its own past. Architecture and behaviour follow the code that the authors published
+(Jacklikeironman/PMCN, Apache-2.0); every line here is our own. The residual head and the switches are ours, see
+:class:`PMCN`.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mmweather.registry import MODELS
+
+from ..temporal import RecurrentNetwork
+from .blocks import MotionAlignment, ParallaxInteraction
+from .checkpoint import PMCN_LAYOUT
+
+#: For each number of blocks the scale of each, relative to the extracted features.
+_SCALES = {4: (1, 2, 4, 2), 5: (1, 2, 4, 2, 1)}
+
+
+@dataclass(frozen=True)
+class PMCNState:
+    """What one step hands to the next: the features after parallax interaction.
+
+    Args:
+        left (tuple[Tensor]): Of the left view, one ``(N, C, H', W')`` per block.
+        right (tuple[Tensor]): Of the right view, likewise.
+    """
+
+    left: tuple
+    right: tuple
+
+
+@MODELS.register_module()
+class PMCN(RecurrentNetwork):
+    """Stereo video dehazing, causal.
+
+    The defaults are the published network of four blocks and 3,798,591 parameters.
+
+    Args:
+        channels (int): Channels of the features. Defaults to 64.
+        num_blocks (int): 4 as in the authors' code (features at 1, 1/2, 1/4 and 1/2 of their resolution), or 5 as in
+            the paper's figure (one more at full resolution of the features). Defaults to 4.
+        downscale (int): How much smaller than the frame the features are, by pixel unshuffle. Defaults to 2.
+        num_extract_blocks (int): Residual blocks of the feature extraction. Defaults to 2.
+        num_dynamic_blocks (int): Dynamic residual blocks of every interaction and every alignment. Defaults to 3.
+        num_reconstruct_blocks (int): Residual blocks of the reconstruction. Defaults to 4.
+        attention_channels (int): Channels of the parallax attention. Defaults to 32.
+        windows (int): Windows of a row in which parallax is searched. Defaults to 4.
+        head (str): ``'direct'`` predicts the frame, as published. ``'affine'`` (ours) predicts a gain and an offset of
+            every pixel and starts as the identity, which suits haze, itself an affine map of every pixel
+            (``I = J t + A (1 - t)``), and short training. Defaults to 'direct'.
+        parallax (bool): False switches the interaction between the views off, for ablation: each view is then restored
+            by itself by a network of the same size. Defaults to True.
+        as_released (bool): Repeat the slips of the released code; see :class:`ParallaxInteraction`. Defaults to False.
+
+    Raises:
+        ValueError: For another number of blocks or another head.
+    """
+
+    stereo = True
+    official_layouts = (PMCN_LAYOUT, )
+
+    def __init__(self, channels=64, num_blocks=4, downscale=2, num_extract_blocks=2, num_dynamic_blocks=3,
+                 num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', parallax=True,
+                 as_released=False):
+        super().__init__()
+        if num_blocks not in _SCALES:
+            raise ValueError(f'num_blocks: expected 4 or 5, got {num_blocks}')
+        if head not in ('direct', 'affine'):
+            raise ValueError(f"head: expected 'direct' or 'affine', got {head!r}")
+        self.channels = channels
+        self.downscale = downscale
+        self.scales = _SCALES[num_blocks]
+        # Every row of every block is cut into windows, and every block's features are pooled to the next one's.
+        self.size_divisor = self.min_size = downscale * max(self.scales) * windows
+        self.extract = FeatureExtraction(channels, downscale, num_extract_blocks)
+        self.blocks = nn.ModuleList(
+            ParallaxMotionBlock(channels, attention_channels, windows, num_dynamic_blocks, parallax, as_released)
+            for _ in self.scales)
+        reconstruction = Reconstruction if head == 'direct' else AffineReconstruction
+        self.reconstruct = reconstruction(channels, downscale, num_reconstruct_blocks)
+
+    def init_state(self, frames):
+        """Makes the state for the first frame: nothing has been seen.
+
+        Args:
+            frames (Tensor): The first stereo frame, ``(N, 1, 2, 3, H, W)``.
+
+        Returns:
+            PMCNState: Zeros.
+        """
+        count, (height, width) = len(frames), frames.shape[-2:]
+        zeros = tuple(frames.new_zeros(count, self.channels, height // (self.downscale * scale),
+                                       width // (self.downscale * scale)) for scale in self.scales)
+        return PMCNState(zeros, zeros)
+
+    def step(self, frames, state):
+        """Restores one stereo frame.
+
+        Args:
+            frames (Tensor): ``(N, 1, 2, 3, H, W)``, view 0 left, RGB in [0, 1], sides multiples of ``size_divisor``.
+            state (PMCNState): From :meth:`init_state` or the previous step.
+
+        Returns:
+            tuple[dict, PMCNState]: ``output`` ``(N, 2, 3, H, W)``, not clipped, and ``attention``, one pair of maps
+            per block (see :class:`ParallaxInteraction`). And the next state.
+
+        Raises:
+            ValueError: If the frames are no stereo frames, or their sides do not suit.
+        """
+        if frames.ndim != 6 or frames.shape[2] != 2:
+            raise ValueError('PMCN restores stereo frames of the shape (N, 1, 2, 3, H, W), got '
+                             f'{tuple(frames.shape)}; give it both views')
+        if frames.shape[-2] % self.size_divisor or frames.shape[-1] % self.size_divisor:
+            raise ValueError(f'frames: expected height and width to be multiples of {self.size_divisor}, got '
+                             f'{tuple(frames.shape[-2:])}; mmweather.restore_clip pads and crops')
+        # Views first, so that both go as one batch where they share weights, and apart without a copy.
+        views = frames[:, 0].transpose(0, 1)
+        features = self.extract(views.flatten(0, 1))
+        x, memory, attention = features, [], []
+        for index, block in enumerate(self.blocks):
+            previous = state.left[index], state.right[index]
+            result, kept, maps = block(*x.chunk(2), *previous)
+            result = torch.cat(result)
+            memory.append(kept)
+            attention.append(maps)
+            x = self._rescale(index, x, result)
+        restored = self.reconstruct(x + features, views.flatten(0, 1))
+        output = restored.unflatten(0, (2, -1)).transpose(0, 1)
+        return dict(output=output, attention=attention), PMCNState(*(tuple(view) for view in zip(*memory)))
+
+    def _rescale(self, index, before, after):
+        """From one block's input and output to the next one's input."""
+        scale = self.scales[index]
+        following = self.scales[index + 1] if index + 1 < len(self.scales) else 1
+        if following > scale:
+            return F.avg_pool2d(after, following // scale)
+        if following < scale:
+            return F.interpolate(after + before, scale_factor=scale // following, mode='nearest')
+        return after
+
+
+class ParallaxMotionBlock(nn.Module):
+    """Parallax interaction and, for each view, motion alignment; see :class:`PMCN` for the arguments."""
+
+    def __init__(self, channels, attention_channels, windows, num_dynamic_blocks, interaction, as_released):
+        super().__init__()
+        self.parallax = ParallaxInteraction(channels, attention_channels, windows, num_dynamic_blocks, interaction,
+                                            as_released)
+        self.motion = nn.ModuleList(MotionAlignment(channels, num_dynamic_blocks) for _ in range(2))
+
+    def forward(self, left, right, previous_left, previous_right):
+        """Takes and returns features ``(N, C, H, W)``.
+
+        Returns:
+            tuple: The views' features (left, right), what the next frame is to see of them (left, right), and the
+            attention maps.
+        """
+        left, right, attention = self.parallax(left, right)
+        aligned = self.motion[0](left, previous_left), self.motion[1](right, previous_right)
+        return aligned, (left, right), attention
+
+
+class FeatureExtraction(nn.Module):
+    """Pixel unshuffle, a convolution and residual blocks under a skip; shared by the views."""
+
+    def __init__(self, channels, downscale, num_blocks):
+        super().__init__()
+        self.downscale = downscale
+        self.head = nn.Sequential(nn.Conv2d(3 * downscale**2, channels, 3, padding=1), nn.LeakyReLU(0.01))
+        self.body = nn.Sequential(*(LeakyResidualBlock(channels) for _ in range(num_blocks)))
+
+    def forward(self, frames):
+        """Maps frames ``(N, 3, H, W)`` to ``(N, channels, H / downscale, W / downscale)``."""
+        # Channels last throughout: convolutions read it without reordering, and attention without a copy.
+        packed = F.pixel_unshuffle(frames, self.downscale).contiguous(memory_format=torch.channels_last)
+        features = self.head(packed)
+        return features + self.body(features)
+
+
+class Reconstruction(nn.Module):
+    """Pixel shuffle, residual blocks at full resolution and a convolution with LeakyReLU: the frame itself."""
+
+    def __init__(self, channels, downscale, num_blocks):
+        super().__init__()
+        width = channels // downscale**2
+        self.downscale = downscale
+        self.body = nn.Sequential(*(LeakyResidualBlock(width) for _ in range(num_blocks)))
+        self.tail = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, features, frames):
+        """Maps features to frames ``(N, 3, H, W)``; the hazy ``frames`` are not used."""
+        return F.leaky_relu(self.tail(self.body(F.pixel_shuffle(features, self.downscale))), 0.01)
+
+
+class AffineReconstruction(nn.Module):
+    """Residual blocks, then a gain and an offset for every value of the hazy frame (ours); starts as the identity."""
+
+    def __init__(self, channels, downscale, num_blocks):
+        super().__init__()
+        self.downscale = downscale
+        self.body = nn.Sequential(*(LeakyResidualBlock(channels) for _ in range(num_blocks)))
+        self.tail = nn.Conv2d(channels, 6 * downscale**2, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, features, frames):
+        """Maps features and the hazy ``frames`` ``(N, 3, H, W)`` to frames."""
+        gain, offset = F.pixel_shuffle(self.tail(self.body(features)), self.downscale).float().chunk(2, dim=1)
+        return frames + frames * gain + offset
+
+
+class LeakyResidualBlock(nn.Module):
+    """``x + conv(LReLU(conv(x)))`` with 3x3 convolutions and a slope of 0.1.
+
+    Args:
+        channels (int): Channels in and out.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        """Maps ``(N, C, H, W)`` to the same shape."""
+        return x + self.conv2(F.leaky_relu(self.conv1(x), 0.1))
