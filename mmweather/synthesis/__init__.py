@@ -4,6 +4,7 @@ numpy and OpenCV only. Everything is a pure function of its seed and the frame i
 """
 from .depth import estimate_depth
 from .domains import DOMAINS, Degraded, degrade
+from .haze import HazeOn, HazyClip, haze, random_haze, stereo_haze
 from .rain import Rain
 from .raindrops import Raindrops
 from .rainy import RainOn, RainyClip, rain_on, random_rain
@@ -11,6 +12,7 @@ from .scenes import Scene, SceneFrame, SceneRenderer, render_scene, scene_stream
 from .vrds import VRDSVideo, write_vrds
 
 __all__ = [
-    'DOMAINS', 'Degraded', 'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame', 'SceneRenderer',
-    'VRDSVideo', 'degrade', 'estimate_depth', 'rain_on', 'random_rain', 'render_scene', 'scene_stream', 'write_vrds',
+    'DOMAINS', 'Degraded', 'HazeOn', 'HazyClip', 'Rain', 'RainOn', 'Raindrops', 'RainyClip', 'Scene', 'SceneFrame',
+    'SceneRenderer', 'VRDSVideo', 'degrade', 'estimate_depth', 'haze', 'rain_on', 'random_haze', 'random_rain',
+    'render_scene', 'scene_stream', 'stereo_haze', 'write_vrds',
 ]

@@ -5,11 +5,13 @@ distance d is seen as ``I = J t + L (1 - t)``, where L is the airlight and ``t =
 homogeneous haze ``tau = beta d``; beta is the extinction coefficient in 1/m, and what is ``2.996 / beta`` metres away
 is just visible (5 % contrast). The distance is that along the ray, not the z-depth.
 
-Patches are ours: the density is ``beta (1 + patchy n)`` with a field n in space, a sum of plane waves that drift with
-the air. A wave's integral along a ray has a closed form, so every view of the field is exact: left and right camera
-look into the same air, successive frames into the same air moved on, and nothing flickers.
+Patches are ours: the density is beta times a product of three factors ``1 + patchy sin(k . p + phi)``, plane waves in
+space that drift with the air. It is nowhere negative, its mean is beta, and multiplied out it is a sum of waves, whose
+integral along a ray has a closed form. So every view of the field is exact: left and right camera look into the same
+air, successive frames into the same air moved on, and nothing flickers.
 """
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -18,10 +20,9 @@ from .randomness import generator
 
 __all__ = ['HazeOn', 'HazyClip', 'haze', 'random_airlight', 'random_haze', 'ray_length', 'scatter', 'stereo_haze']
 
-WAVES = 10
-# metres; banks of fog are long and flat
-WAVELENGTHS = (30.0, 160.0)
-FLATNESS = 2.5
+# metres; banks of fog are longer than they are high
+WAVELENGTHS = (170.0, 80.0, 38.0)
+FLATNESS = 2.0
 
 
 @dataclass
@@ -49,22 +50,28 @@ class HazeOn:
         beta (float): Mean extinction coefficient in 1/m; 0.005, 0.01 and 0.02 are those of the foggy Cityscapes data
             sets. Defaults to 0.01.
         airlight (Sequence[float], optional): RGB in [0, 1]; None draws one near gray. Defaults to None.
-        patchy (float): Contrast of the density, 0 is homogeneous; at 1 it lies between 0 and 2 beta. Defaults to 0.
+        patchy (float): Contrast of the density, 0 is homogeneous; at 1 it lies between 0 and 8 beta, half of it in a
+            tenth of the space. Defaults to 0.
         fps (float): Frames per second. Defaults to 25.
         intrinsics (dict, optional): ``fx``, ``fy``, ``cx``, ``cy`` in pixels, as :class:`.Scene` has them; those of a
             crop have the crop's corner subtracted from cx and cy. Defaults to None: a usual lens, centred.
         wind (Sequence[float], optional): Velocity (right, down, away) of the air past the camera in m/s; None draws a
             slow one. Defaults to None.
+        ceiling (float, optional): Metres of haze above the camera, which is taken to look level; what is seen through
+            its top, such as the sky, is as clear as the haze below is thin. Defaults to None: without end.
 
     Raises:
         ValueError: If beta is negative, patchy outside [0, 1] or the airlight no colour.
     """
 
-    def __init__(self, size, seed=0, beta=0.01, airlight=None, patchy=0.0, fps=25, intrinsics=None, wind=None):
+    def __init__(self, size, seed=0, beta=0.01, airlight=None, patchy=0.0, fps=25, intrinsics=None, wind=None,
+                 ceiling=None):
         if not beta >= 0:
             raise ValueError(f'beta is an extinction coefficient of at least 0 per metre, not {beta}')
         if not 0 <= patchy <= 1:
             raise ValueError(f'patchy is a contrast between 0 and 1, not {patchy}')
+        if ceiling is not None and not ceiling > 0:
+            raise ValueError(f'the haze must reach above the camera: ceiling is more than 0 metres, not {ceiling}')
         self.size = height, width = int(size[0]), int(size[1])
         self.beta, self.patchy, self.fps = float(beta), float(patchy), float(fps)
         self.airlight = _as_airlight(random_airlight(generator(seed, 'haze', 'airlight')) if airlight is None
@@ -74,10 +81,14 @@ class HazeOn:
         self._x = ((np.arange(width) - camera['cx']) / camera['fx']).astype(np.float32)[None]
         self._y = ((np.arange(height) - camera['cy']) / camera['fy']).astype(np.float32)[:, None]
         self._stretch = np.sqrt(1 + self._x**2 + self._y**2)
+        # z-depth at which a ray leaves the haze; beyond 100 / beta nothing is left of the light anyway, and infinite
+        # depths would leave the waves undefined
+        top = np.inf if ceiling is None else ceiling / np.maximum(-self._y, np.float32(1e-6))
+        self._end = np.minimum(top, 100 / max(self.beta, 1e-6)).astype(np.float32)
         rng = generator(seed, 'haze', 'air')
         drawn = rng.normal(0, 1, 3) * (0.8, 0.1, 0.4) - (0, 0, rng.uniform(0, 3))
         self.wind = np.asarray(drawn if wind is None else wind, np.float64)
-        self._waves = _draw_waves(rng)
+        self._waves = _draw_waves(rng, self.patchy) if patchy else []
 
     def __call__(self, frame, t, depth, offset=0.0):
         """Lay haze over frame number ``t``.
@@ -114,22 +125,19 @@ class HazeOn:
             raise ValueError(f'depth has the shape {depth.shape}, the frames have {self.size}')
         if not (depth >= 0).all():
             raise ValueError('depth must be at least 0 metres everywhere; what is unknown may be infinite')
-        if self.beta == 0:
-            return np.ones(self.size, np.float32)
-        # beyond this nothing is left of the light, and infinity would make the waves undefined
-        depth = np.minimum(depth, np.float32(100 / self.beta))
+        depth = np.minimum(depth, self._end)
         density = np.float32(self.beta)
-        if self.patchy:
-            density = density * (1 + np.float32(self.patchy) * self._mean_wave(t / self.fps, depth, offset))
+        if self._waves:
+            density = density * self._mean_density(t / self.fps, depth, offset)
         return np.exp(-density * self._stretch * depth)
 
-    def _mean_wave(self, time, depth, offset):
-        """The mean of the field n between camera and pixel, in [-1, 1].
+    def _mean_density(self, time, depth, offset):
+        """Mean density between camera and pixel, as a multiple of beta.
 
         A wave ``a sin(k . p + phi)`` has the mean ``a sin(k . m + phi) sin(h) / h`` along a segment with the middle m,
         where h is half the phase that k advances along it.
         """
-        mean = np.zeros(self.size, np.float32)
+        mean = np.ones(self.size, np.float32)
         camera = np.array([offset, 0, 0]) - self.wind * time
         for (kx, ky, kz), amplitude, phase in self._waves:
             start = np.float32(np.mod(kx * camera[0] + ky * camera[1] + kz * camera[2] + phase, 2 * np.pi))
@@ -137,19 +145,36 @@ class HazeOn:
             # sin(h) / h is 1 there
             half[np.abs(half) < 1e-4] = 1e-4
             mean += np.float32(amplitude) * np.sin(start + half) * np.sin(half) / half
-        return mean
+        # where no haze lies rounding may take it below 0
+        return np.maximum(mean, 0, out=mean)
 
 
-def _draw_waves(rng):
-    """Wave vectors (rad/m), amplitudes that add up to 1, and phases."""
-    shortest, longest = WAVELENGTHS
-    lengths = np.exp(np.linspace(np.log(longest), np.log(shortest), WAVES))
-    directions = rng.normal(0, 1, (WAVES, 3)) * (1, FLATNESS, 1)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    # long waves are strong: the spectrum of turbulence
-    amplitudes = np.sqrt(lengths) / np.sqrt(lengths).sum()
-    phases = rng.uniform(0, 2 * np.pi, WAVES)
-    return list(zip(directions * (2 * np.pi / lengths)[:, None], amplitudes, phases))
+def _draw_waves(rng, contrast):
+    """The waves that the product of the factors consists of, beside the constant 1.
+
+    With ``sin(x) = (e^ix - e^-ix) / 2i`` the product has a term for every choice of a sign or 0 per factor; the terms
+    of opposite choices are conjugate and together one wave.
+
+    Args:
+        rng (numpy.random.Generator): Source of directions and phases.
+        contrast (float): Amplitude of each factor's wave.
+
+    Returns:
+        list[tuple]: Wave vector (rad/m, ``(3,)``), amplitude and phase of a sine.
+    """
+    lengths = np.array(WAVELENGTHS) * rng.uniform(0.8, 1.25, len(WAVELENGTHS))
+    directions = rng.normal(0, 1, (len(lengths), 3)) * (1, FLATNESS, 1)
+    vectors = directions * (2 * np.pi / lengths / np.linalg.norm(directions, axis=1))[:, None]
+    phases = rng.uniform(0, 2 * np.pi, len(lengths))
+    waves = []
+    for signs in product((1, 0, -1), repeat=len(lengths)):
+        if signs <= (0, ) * len(signs):
+            continue
+        signs = np.array(signs)
+        coefficient = 2 * np.prod((signs * contrast / 2j)[signs != 0])
+        # Re(c e^ix) = |c| sin(x + arg c + pi / 2)
+        waves.append((signs @ vectors, abs(coefficient), signs @ phases + np.angle(coefficient) + np.pi / 2))
+    return waves
 
 
 def _as_airlight(color):
@@ -209,7 +234,7 @@ def scatter(frame, transmission, airlight):
     return np.clip(np.rint(hazy, out=hazy), 0, 255, out=hazy).astype(np.uint8)
 
 
-def haze(frames, depth, beta=0.01, airlight=None, patchy=0.0, seed=0, fps=25, intrinsics=None, start=0, wind=None):
+def haze(frames, depth, beta=0.01, airlight=None, patchy=0.0, seed=0, fps=25, intrinsics=None, start=0, **options):
     """Lay haze over a clip.
 
     Args:
@@ -223,18 +248,18 @@ def haze(frames, depth, beta=0.01, airlight=None, patchy=0.0, seed=0, fps=25, in
         fps (float): Frames per second. Defaults to 25.
         intrinsics (dict, optional): ``fx``, ``fy``, ``cx``, ``cy`` in pixels. Defaults to None: a usual lens.
         start (int): Frame index of the first frame. Defaults to 0.
-        wind (Sequence[float], optional): See :class:`HazeOn`. Defaults to None.
+        options: ``wind`` and ``ceiling`` of :class:`HazeOn`.
 
     Returns:
         HazyClip: Equal to what :class:`HazeOn` gives frame by frame.
     """
     frames = np.asarray(frames)
-    return _hazy_clip(HazeOn(frames.shape[1:3], seed, beta, airlight, patchy, fps, intrinsics, wind), frames, depth,
-                      start)
+    return _hazy_clip(HazeOn(frames.shape[1:3], seed, beta, airlight, patchy, fps, intrinsics, **options), frames,
+                      depth, start)
 
 
 def stereo_haze(left, right, depth_left, depth_right, beta=0.01, airlight=None, patchy=0.0, seed=0, baseline=0.22,
-                fps=25, intrinsics=None, start=0, wind=None):
+                fps=25, intrinsics=None, start=0, **options):
     """Lay the same haze over both views of a rectified stereo clip.
 
     Args:
@@ -244,7 +269,7 @@ def stereo_haze(left, right, depth_left, depth_right, beta=0.01, airlight=None, 
         depth_right (numpy.ndarray): z-depth of the right view in metres ``(T, H, W)``.
         baseline (float): Distance of the two cameras in metres; it matters to patches only. Defaults to 0.22, that of
             scenes.
-        beta, airlight, patchy, seed, fps, intrinsics, start, wind: See :func:`haze`; both cameras have the same
+        beta, airlight, patchy, seed, fps, intrinsics, start, options: See :func:`haze`; both cameras have the same
             intrinsics.
 
     Returns:
@@ -253,7 +278,7 @@ def stereo_haze(left, right, depth_left, depth_right, beta=0.01, airlight=None, 
     left, right = np.asarray(left), np.asarray(right)
     if left.shape != right.shape:
         raise ValueError(f'the views have the shapes {left.shape} and {right.shape}, which must be the same')
-    air = HazeOn(left.shape[1:3], seed, beta, airlight, patchy, fps, intrinsics, wind)
+    air = HazeOn(left.shape[1:3], seed, beta, airlight, patchy, fps, intrinsics, **options)
     return (_hazy_clip(air, left, depth_left, start), _hazy_clip(air, right, depth_right, start, baseline))
 
 
@@ -277,5 +302,7 @@ def random_haze(size, rng, intrinsics=None):
         HazeOn: To be called with frames, frame indices and depths.
     """
     patchy = float(rng.uniform(0.2, 1.0)) if rng.uniform() < 0.6 else 0.0
+    ceiling = float(np.exp(rng.uniform(np.log(20), np.log(200)))) if rng.uniform() < 0.5 else None
     return HazeOn(size, seed=int(rng.integers(2**31)), beta=float(np.exp(rng.uniform(np.log(0.004), np.log(0.03)))),
-                  patchy=patchy, fps=float(rng.choice([17, 25, 30])), intrinsics=intrinsics)
+                  patchy=patchy, fps=float(rng.choice([17, 25, 30])), intrinsics=intrinsics,
+                  ceiling=ceiling)
