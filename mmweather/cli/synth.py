@@ -1,4 +1,4 @@
-"""``mmweather synth``: scenes with exact geometry, and rain or blur on them or on a video of one's own."""
+"""``mmweather synth``: scenes with exact geometry, and rain, blur or haze on them or on a video of one's own."""
 import signal
 import sys
 
@@ -116,6 +116,52 @@ def blur(source, output, layout, save_parts, strength, shutter, **options):
                     lambda *arguments: _blurred_frames(*arguments, strength=strength, shutter=shutter), **options)
 
 
+@command.command('domains')
+@click.argument('source', metavar='CLEAR')
+@click.argument('output', metavar='OUT')
+@click.option('--domains', default='all', show_default=True, metavar='NAMES',
+              help='Names with commas between them: haze, low_light, noisy, colour_cast, sand, night, combined.')
+@click.option('--per-image', type=click.IntRange(1), default=1, show_default=True, metavar='N',
+              help='Hazy images per clear image and domain.')
+@click.option('--depth', type=click.Path(), metavar='DIR',
+              help='Depth maps by the names of the images: metres as .npy, .npz, or millimetres as 16-bit .png.  '
+              '[default: estimated]')
+@click.option('--frames', type=click.IntRange(1), metavar='N', help='Images of a scene.  [default: 8]')
+@click.option('--size', type=FrameSize(), help='Size of a scene.  [default: 512x288]')
+@click.option('--seed', type=int, default=0, show_default=True, help='The same seed gives the same images.')
+@click.option('--workers', type=click.IntRange(1), metavar='N', help='Threads.  [default: one per core]')
+@click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.')
+def domains(source, output, domains, per_image, depth, frames, size, seed, workers, quiet):
+    """Make hazy images of many domains from CLEAR: a folder of images, one image, scene:drive or scene:walk.
+
+    OUT becomes a dataset: hazy/, clear/ and labels.jsonl with the domain and all parameters of every hazy image. The
+    same command continues a run that was stopped.
+    """
+    import os
+    from pathlib import Path
+
+    from mmweather.errors import UserError
+    from mmweather.synthesis.domain_files import write_domains
+    from mmweather.synthesis.domains import DOMAINS
+
+    names = DOMAINS if domains == 'all' else tuple(dict.fromkeys(name.strip() for name in domains.split(',')))
+    unknown = [name for name in names if name not in DOMAINS]
+    if unknown:
+        raise UserError(f'{unknown[0] or "--domains"} is not a domain: choose from {", ".join(DOMAINS)}, or all')
+    kind = _scene_kind(source)
+    if kind and depth:
+        raise click.UsageError('--depth is for images; a scene has exact depth.')
+    if not kind and (frames or size):
+        raise click.UsageError('--frames and --size are for scenes.')
+    images = _scene_images(kind, frames or 8, size or (288, 512), seed) if kind else _clear_images(source, depth)
+    with progress_on_stderr(quiet) as progress:
+        written, kept = write_domains(images, Path(output), names, per_image, seed, workers or os.cpu_count(), progress)
+    if not quiet:
+        there = f', {kept} were there' if kept else ''
+        click.echo(f'{output}: {written} hazy images of {len(images)} clear ones in {len(names)} '
+                   f'domain{"s"[:len(names) != 1]}{there}')
+
+
 @command.command('scene')
 @click.argument('kind', type=click.Choice(SCENES))
 @click.option('-o', '--output', required=True, metavar='OUTPUT', help='Where to: a video, or a folder for frames.')
@@ -155,6 +201,52 @@ def scene(kind, output, stereo, with_geometry, frames, size, seed, fps, quiet):
             progress(t + 1, frames)
     if not quiet:
         click.echo(f'{output}: {frames} frames of {renderer.size[1]}x{renderer.size[0]}')
+
+
+def _clear_images(source, depth):
+    """The images behind CLEAR and their depth maps, read when their turn comes."""
+    from pathlib import Path
+
+    from mmweather.errors import UserError
+    from mmweather.inference.frames import ImageSource
+    from mmweather.synthesis.domain_files import ClearImage, read_depth
+
+    def depth_of(path):
+        found = [Path(depth) / f'{path.stem}{suffix}' for suffix in ('.npy', '.npz', '.png')]
+        found = [file for file in found if file.is_file()]
+        if not found:
+            raise UserError(f'{depth} has no depth map {path.stem}.npy, .npz or .png: add it, or leave --depth out')
+        return found[0]
+
+    def reader(path, depth_path):
+        def read():
+            image = next(iter(ImageSource(path)))
+            return image, None if depth_path is None else read_depth(depth_path, image.shape[:2])
+        return read
+
+    if depth and not Path(depth).is_dir():
+        raise UserError(f'{depth} is no folder: give a folder of depth maps')
+    files = ImageSource(source).files
+    return [ClearImage(path.stem, reader(path, depth_of(path) if depth else None)) for path in files]
+
+
+def _scene_images(kind, count, size, seed):
+    """Views along a scene, more than a second apart so that they differ."""
+    from threading import Lock
+
+    from mmweather.synthesis import SceneRenderer
+    from mmweather.synthesis.domain_files import ClearImage
+
+    renderer, lock = SceneRenderer(kind, size, seed), Lock()
+
+    def reader(t):
+        def read():
+            with lock:
+                view = renderer.frame(t, flow=False)
+            return view.frame, view.depth
+        return read
+
+    return [ClearImage(f'{kind}{seed}-{number:04d}', reader(30 * number)) for number in range(count)]
 
 
 class _SceneSource:

@@ -147,6 +147,21 @@ class SyntheticDomains(SyntheticClips):
             names=[name],
             ori_shape=clear.shape[:2])
 
+    @staticmethod
+    def vary_tone(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Another exposure, alike in all channels: a tint of the clear image could not be told from a colour cast.
+
+        Args:
+            clip (np.ndarray): uint8 ``(T, H, W, 3)``.
+            rng (np.random.Generator): The sample's own source of randomness.
+
+        Returns:
+            np.ndarray: uint8 of the same shape.
+        """
+        gamma, gain = np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.08))
+        levels = np.linspace(0, 1, 256)**gamma * gain
+        return cv2.LUT(clip, np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8))
+
     def _draw_source(self, rng):
         choice = rng.random() * sum(share for _, _, share in self._groups)
         for start, count, share in self._groups:

@@ -82,7 +82,7 @@ PRESETS = {
     'colour_cast': Preset(cast=1.0),
     'sand': Preset(sand=1.0),
     'night': Preset(night=1.0),
-    'all': Preset(low_light=1.0, noise=1.0, cast=1.0, sand=0.3, night=0.3, jpeg=1.0),
+    'combined': Preset(low_light=1.0, noise=1.0, cast=1.0, sand=0.3, night=0.3, jpeg=1.0),
 }
 
 #: The names of the presets.
