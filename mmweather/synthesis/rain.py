@@ -20,7 +20,7 @@ NEAREST_LAYER, FARTHEST_LAYER = 1.4, 12.0
 # opacity of a streak at strength 1 and streaks per unit of solid angle, both calibrated on real video:
 # with the lens drops, about 22 dB between rainy and clean
 STREAK_OPACITY = 0.8
-STREAK_DENSITY = 1500.0
+STREAK_DENSITY = 1900.0
 
 
 def default_focal(size):

@@ -19,8 +19,9 @@ __all__ = ['Raindrops']
 ERA = 8.0  # seconds
 DRYING = 1.0  # seconds over which a drop fades before it is gone
 FILM = 1.6  # seconds that the film behind a sliding drop lasts
-# drops alive per unit of solid angle at strength 1; calibrated together with the streaks
-DROP_DENSITY = 65.0
+# drops alive per unit of solid angle at strength 1: they cover about a tenth of the frame, as on a lens that is wiped
+# now and then; calibrated together with the streaks
+DROP_DENSITY = 38.0
 # keep the populations of this many eras
 KEPT_ERAS = 4
 SPRITE = ('x', 'y', 'radius', 'aspect', 'second', 'third', 'phase', 'wide', 'dark', 'soft')
