@@ -6,11 +6,12 @@ from .mixture import WeightedMixture
 from .synthetic import SyntheticClips, SyntheticRain
 from .synthetic_blur import SyntheticBlur
 from .synthetic_domains import SyntheticDomains
+from .synthetic_haze import SyntheticHaze
 from .transforms import FlipClip, LoadFrames, PackClip, RandomCropClip, TransposeClip
 from .vrds import VRDS
 
 __all__ = [
     'DVD', 'ClipDataset', 'DeblurringDataset', 'FlipClip', 'GoPro', 'Layout', 'LoadFrames', 'PackClip',
     'PairedClipDataset', 'PairedImages', 'RandomCropClip', 'SyntheticBlur', 'SyntheticClips', 'SyntheticDomains',
-    'SyntheticRain', 'TransposeClip', 'UnlabelledImages', 'VRDS', 'WeightedMixture',
+    'SyntheticHaze', 'SyntheticRain', 'TransposeClip', 'UnlabelledImages', 'VRDS', 'WeightedMixture',
 ]
