@@ -1,6 +1,12 @@
 """Metrics by named protocols."""
+from .dark_channel_prior import dehaze_dark_channel
+from .domain_metric import DomainMetric
 from .functional import luma, psnr, ssim
 from .metric import RestorationMetric, summarise
+from .no_reference import NoReferenceMetric, score_no_reference
 from .protocols import PROTOCOLS, Protocol, align_koehler, score
 
-__all__ = ['PROTOCOLS', 'Protocol', 'RestorationMetric', 'align_koehler', 'luma', 'psnr', 'score', 'ssim', 'summarise']
+__all__ = [
+    'DomainMetric', 'NoReferenceMetric', 'PROTOCOLS', 'Protocol', 'RestorationMetric', 'align_koehler',
+    'dehaze_dark_channel', 'luma', 'psnr', 'score', 'score_no_reference', 'ssim', 'summarise',
+]
