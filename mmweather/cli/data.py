@@ -25,14 +25,17 @@ def command():
 @click.option('--deep', is_flag=True, help='Decode every frame: finds damaged pixels too, and takes its time.')
 @click.option('--json', 'as_json', is_flag=True, help='Print everything as JSON.')
 def check(folder, dataset, splits, deep, as_json):
-    """Count the videos and frames in DIR and say what to mend.
+    """Count the videos and frames, or the pairs of images, in DIR and say what to mend.
 
     Finds missing and extra frames and folders, files that are empty, truncated or no images, frames of another size
     than the rest of their video, and holes in the numbering. Exit code 0 if all is well, 2 if not.
     """
     from mmweather.datasets.check import check_dataset
 
-    report = check_dataset(_find(dataset), folder, splits or None, deep, _tracker('check', quiet=as_json))
+    kind = _find(dataset, images=True)
+    # images know by themselves how they pair up
+    arguments = folder, splits or None, deep, _tracker('check', quiet=as_json)
+    report = kind.check(*arguments) if hasattr(kind, 'check') else check_dataset(kind, *arguments)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     else:
@@ -64,12 +67,14 @@ def cache(folder, target, dataset, split, keys, workers):
     click.echo(f'{written} arrays written; read them with data_root={target}')
 
 
-def _find(name):
-    """The dataset class of a name, whatever its case."""
+def _find(name, images=False):
+    """The dataset class of a name, whatever its case; those of single images too if they will do."""
     from mmweather import datasets
 
     known = {key.lower(): value for key, value in vars(datasets).items()
              if isinstance(value, type) and issubclass(value, datasets.PairedClipDataset) and value.LAYOUTS}
+    if images:
+        known['pairedimages'] = datasets.PairedImages
     if name.lower() not in known:
         raise UserError(f'there is no dataset {name}; choose one of {", ".join(sorted(known))}')
     return known[name.lower()]

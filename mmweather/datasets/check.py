@@ -22,7 +22,7 @@ REMEDIES = {
     'missing': 'restore it from the original archive, or remove its partners',
     'extra': 'remove it, or restore its partners from the original archive',
     'unreadable': 'replace it from the original archive',
-    'size': 'all frames of a video must have one size: replace it from the original archive',
+    'size': 'what belongs together must have one size: replace it from the original archive',
     'gap': 'clips would jump there: restore the frames between, or split the video in two',
 }
 
