@@ -4,7 +4,8 @@ Published: per density a folder ``lists_file_names_<beta>`` with one list per vi
 ``Stereo_Foggy_Video_Cityscapes``. The lists agree line by line, and every seven lines are a clip. Readers go by the
 lists; how the images are sorted into folders below that one is ours, after Cityscapes.
 
-Plain: ``<split>/{left,right}_{hazy,clear}/<sequence>/<frame>.png``, one density per root.
+Plain: ``<split>/{left,right}_{hazy,clear}/<sequence>/<frame>.png``; where several densities share a root, their folders
+are ``{left,right}_hazy_<beta>``.
 """
 import os
 import shutil
@@ -26,7 +27,7 @@ LISTS = {
     ('right', 'clear'): 'rightImg8bit_trainval_refined_filenames.txt',
     ('right', 'hazy'): 'rightImg8bit_trainval_fog_filenames.txt',
 }
-#: Folder of the plain layout, below its root.
+#: Folder of the plain layout, below its root; the kind is ``clear``, ``hazy`` or ``hazy_<beta>``.
 PLAIN = '{split}/{view}_{kind}/{sequence}'
 
 
