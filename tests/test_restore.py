@@ -349,9 +349,8 @@ main(['restore', {str(source)!r}, '-o', {str(tmp_path / 'out.mp4')!r}])
 """
     process = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True)
-    part = tmp_path / '.out.part.mp4'
     deadline = time.monotonic() + 60
-    while not part.exists():
+    while not list((tmp_path / '.out.mp4.resume').glob('segment-*.part')):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
         time.sleep(.05)
     time.sleep(.3)

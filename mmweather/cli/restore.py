@@ -29,9 +29,12 @@ __all__ = ['command']
 @click.option('--protocol', metavar='NAME', help="Windows and tiles by name; 'published' are the paper's, and slow.")
 @click.option('--fps', metavar='RATE', help='Frame rate such as 30 or 24000/1001 if a video is made of images.  '
               '[default: 25]')
-@click.option('--codec', default='h264', show_default=True, type=click.Choice(['h264', 'ffv1']),
-              help='ffv1 is lossless and needs .mkv.')
-@click.option('--crf', default=16, show_default=True, type=click.IntRange(0, 51), help='Quality of H.264, 0 is best.')
+@click.option('--codec', type=click.Choice(['h264', 'hevc', 'av1', 'ffv1']),
+              help='ffv1 is lossless and needs .mkv.  [default: h264]')
+@click.option('--crf', default=16, show_default=True, type=click.IntRange(0, 51),
+              help='Quality of the video, 0 is best.')
+@click.option('--lossless', is_flag=True, help='Keep every frame exactly: FFV1 in .mkv, RGB in H.264 otherwise.')
+@click.option('--restart', is_flag=True, help='Begin anew where an interrupted run could be continued.')
 @click.option('--overwrite/--no-overwrite', default=True, show_default=True, help='Replace an output that exists.')
 @click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.')
 def command(source, output, fps, quiet, **options):

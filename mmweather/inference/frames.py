@@ -71,8 +71,11 @@ class ImageSource:
             # 65535 / 255 = 257
             yield frame if frame.dtype == np.uint8 else ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
-    def full_depth(self):
+    def full_depth(self, start=0):
         """Read the images with the depth they have.
+
+        Args:
+            start (int): Number of the first image that is wanted. Defaults to 0.
 
         Yields:
             ndarray: uint8 or uint16 RGB frames (H, W, 3).
@@ -80,7 +83,7 @@ class ImageSource:
         Raises:
             UserError: If an image cannot be read, or has not the size of the first one.
         """
-        for file in self.files:
+        for file in self.files[start:]:
             image = read_image(file)
             if image.shape[:2] != self.size:
                 raise UserError(f'{file} is {image.shape[1]}x{image.shape[0]} but {self.files[0].name} is '
@@ -126,26 +129,32 @@ class ImageSink:
     def __exit__(self, *exception):
         return None
 
-    def write(self, frame):
-        """Write the next image.
+    def write(self, frame, index=None):
+        """Write an image.
 
         Args:
             frame (ndarray): RGB frame (H, W, 3), uint8, or uint16 for an image that was one.
+            index (int, optional): Its number. Defaults to None, which means the next one.
+
+        Returns:
+            Path: Where it is.
 
         Raises:
             UserError: If it cannot be written.
         """
-        path = self._next_path()
+        index = self._count if index is None else index
+        path = self._path_of(index)
         image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         if self._like:
-            image = _in_the_manner_of(read_image(self._like.files[self._count]), image)
+            image = _in_the_manner_of(read_image(self._like.files[index]), image)
         write_image(path, image)
-        self._count += 1
+        self._count = index + 1
+        return path
 
-    def _next_path(self):
+    def _path_of(self, index):
         if self._one:
             return self.path
-        return self.path / (self._like.names[self._count] if self._like else f'{self._count:08d}.png')
+        return self.path / (self._like.names[index] if self._like else f'{index:08d}.png')
 
 
 def natural_key(name):

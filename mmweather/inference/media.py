@@ -30,7 +30,7 @@ def open_source(path):
     return video.VideoSource(path)
 
 
-def open_sink(path, like=None, *, fps=None, codec='h264', crf=16, preset='medium'):
+def open_sink(path, like=None, *, fps=None, codec=None, crf=16, preset='medium', lossless=False):
     """Open a video, a folder of images or one image for writing.
 
     The suffix says which: an image suffix makes one image, a video suffix a video, no suffix or an existing folder a
@@ -43,12 +43,15 @@ def open_sink(path, like=None, *, fps=None, codec='h264', crf=16, preset='medium
             times, colour tags, audio and subtitles over, images their names, bit depth, grayness and alpha. Defaults
             to None.
         fps (Fraction or int, optional): Frame rate of a video whose source has none. Defaults to None, which means 25.
-        codec (str): ``'h264'``, or ``'ffv1'`` (lossless, ``.mkv`` only). Defaults to ``'h264'``.
-        crf (int): Constant rate factor of H.264, 0 (lossless) to 51; smaller is better. Defaults to 16.
-        preset (str): Preset of libx264. Defaults to ``'medium'``.
+        codec (str, optional): ``'h264'``, ``'hevc'``, ``'av1'``, or ``'ffv1'`` (lossless, ``.mkv`` only). Defaults to
+            None, which means ``'h264'``, or what is best for lossless video.
+        crf (int): Constant rate factor, 0 to 51; smaller is better. Defaults to 16.
+        preset (str): Preset of libx264 and libx265. Defaults to ``'medium'``.
+        lossless (bool): Keep every frame exactly, in RGB. Defaults to False.
 
     Returns:
-        VideoSink or ImageSink: A context manager with ``write(frame)``, which takes uint8 RGB frames (H, W, 3).
+        VideoSink or ImageSink: A context manager with ``write(frame)``, which takes RGB frames (H, W, 3), uint8, or
+        uint16 in [0, 65535] where the source has more than 8 bits.
 
     Raises:
         UserError: If the suffix is none that can be written.
@@ -58,6 +61,6 @@ def open_sink(path, like=None, *, fps=None, codec='h264', crf=16, preset='medium
     if path.is_dir() or not suffix or suffix in frames.IMAGE_SUFFIXES:
         return frames.ImageSink(path, like)
     if suffix in video.VIDEO_SUFFIXES:
-        return video.VideoSink(path, like, fps=fps, codec=codec, crf=crf, preset=preset)
+        return video.VideoSink(path, like, fps=fps, codec=codec, crf=crf, preset=preset, lossless=lossless)
     known = ', '.join(sorted((*video.VIDEO_SUFFIXES, *frames.IMAGE_SUFFIXES)))
     raise UserError(f'{path} has a suffix that cannot be written: use one of {known}, or none for a folder of images')

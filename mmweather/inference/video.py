@@ -5,9 +5,9 @@ pixel aspect ratio, audio and subtitle packets byte for byte, chapters, and the 
 and mirroring noted in the container are applied, so frames are upright; the written video needs no such note.
 
 Video is written as H.264 in ``yuv420p``, or in ``yuv444p`` where the height or width is odd, since 4:2:0 cannot hold
-such a frame and cropping or padding would change its size. ``ffv1`` in ``.mkv`` is lossless RGB. Both have 8 bits per
-sample: of deeper video the rest is lost, its colour tags stay. Interlaced frames are taken as they are, and
-transparency is dropped.
+such a frame and cropping or padding would change its size; HEVC, AV1 and lossless RGB on demand (:data:`CODECS`).
+Video of more than 8 bits per sample is written with 10, in lossless FFV1 with up to 16. HDR is refused: the networks
+know pictures as screens show them. Interlaced frames are taken as they are, and transparency is dropped.
 """
 import math
 import os
@@ -22,9 +22,13 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from mmweather.errors import UserError
 from mmweather.inference.files import check_file, part_file, writing_fault
 
-__all__ = ['VIDEO_SUFFIXES', 'VideoSink', 'VideoSource']
+__all__ = ['CODECS', 'VIDEO_SUFFIXES', 'VideoEncoder', 'VideoSink', 'VideoSource']
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
+#: Names of the codecs that video can be written with.
+CODECS = ('h264', 'hevc', 'av1', 'ffv1')
+# transfer functions of HDR (numbers of H.273)
+_HDR = {16: 'PQ', 18: 'HLG'}
 
 # H.273 matrix coefficients -> swscale's number for them, not all named before PyAV 18
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
@@ -54,9 +58,10 @@ class VideoSource:
         times (array): Presentation times of the frames read so far, in units of ``time_base``.
         durations (array): Durations of these frames in the same units.
         time_base (Fraction): Seconds per unit of ``times``.
+        depth (int): Bits per sample.
 
     Raises:
-        UserError: If it is missing, empty, no video, cut off, without frames or not decodable.
+        UserError: If it is missing, empty, no video, cut off, without frames, not decodable or HDR.
     """
 
     names = None
@@ -74,16 +79,20 @@ class VideoSource:
             if first is None:
                 raise UserError(f'{path} has no frames: record or export it again')
             self._orientation = _orientation(first)
+            self.depth = max(component.bits for component in first.format.components)
             self.size = _upright(np.empty((first.height, first.width, 0)), self._orientation).shape[:2]
             self.colorspace = _matrix(first)
             self.color_primaries = stream.codec_context.color_primaries
             self.color_trc = stream.codec_context.color_trc
+            if self.color_trc in _HDR:
+                raise UserError(f'{path} is HDR video ({_HDR[self.color_trc]}), whose brightness the networks do not '
+                                'know: convert it to SDR (BT.709) first')
             self.sample_aspect_ratio = stream.sample_aspect_ratio
             if self.sample_aspect_ratio and self._orientation[0]:
                 self.sample_aspect_ratio = 1 / self.sample_aspect_ratio
 
     def __iter__(self):
-        """Decode the video from its start.
+        """Decode the video from its start in 8 bits.
 
         Yields:
             ndarray: Upright uint8 RGB frames (H, W, 3).
@@ -91,6 +100,24 @@ class VideoSource:
         Raises:
             UserError: If the video cannot be decoded to its end or changes its frame size.
         """
+        return self._read(0, 'rgb24')
+
+    def full_depth(self, start=0):
+        """Decode the video with the depth it has.
+
+        Args:
+            start (int): Number of the first frame that is wanted; those before are decoded and left out. Defaults
+                to 0.
+
+        Yields:
+            ndarray: Upright uint8 RGB frames (H, W, 3), or uint16 in [0, 65535] if the video has more than 8 bits.
+
+        Raises:
+            UserError: If the video cannot be decoded to its end or changes its frame size.
+        """
+        return self._read(start, 'rgb24' if self.depth == 8 else 'rgb48le')
+
+    def _read(self, start, pixels):
         reformatter = VideoReformatter()
         with self._container() as container:
             stream = _video_stream(container)
@@ -98,8 +125,10 @@ class VideoSource:
             for index, frame in enumerate(self._decoded(container, stream)):
                 if index == len(self.times):
                     self._note_time(frame)
+                if index < start:
+                    continue
                 image = reformatter.reformat(
-                    frame, format='rgb24', interpolation=_SCALING, src_colorspace=_MATRICES[_matrix(frame)],
+                    frame, format=pixels, interpolation=_SCALING, src_colorspace=_MATRICES[_matrix(frame)],
                     dst_colorspace=_MATRICES[_matrix(frame)], src_color_range=_color_range(frame),
                     dst_color_range=ColorRange.JPEG).to_ndarray()
                 image = _upright(image, self._orientation)
@@ -159,6 +188,161 @@ class VideoSource:
                             'damaged or cut off, so copy it again or convert what plays of it') from error
 
 
+class VideoEncoder:
+    """How frames become the video of a file: codec, quality, pixel format and colour tags.
+
+    Args:
+        path (Path): The file, for its suffix and for messages.
+        like (VideoSource or ImageSource, optional): Where the frames come from. Defaults to None.
+        fps (Fraction or int, optional): Frame rate if ``like`` has none. Defaults to None, which means 25.
+        codec (str, optional): One of :data:`CODECS`. Defaults to None, which means H.264, or for lossless video in
+            ``.mkv`` FFV1.
+        crf (int): Constant rate factor, 0 to 51. Defaults to 16.
+        preset (str): Preset of libx264 and libx265. Defaults to ``'medium'``.
+        lossless (bool): Keep every frame exactly, in RGB. Defaults to False.
+
+    Attributes:
+        time_base (Fraction): Seconds per unit of the times of frames.
+        fps (Fraction): The frame rate.
+
+    Raises:
+        UserError: If codec, container and options do not go together.
+    """
+
+    def __init__(self, path, like=None, *, fps=None, codec=None, crf=16, preset='medium', lossless=False):
+        in_matroska = path.suffix.lower() == '.mkv'
+        codec = codec or ('ffv1' if lossless and in_matroska else 'h264')
+        if codec not in CODECS:
+            raise UserError(f"the codec {codec!r} is not known: use {', '.join(CODECS)}")
+        if codec == 'ffv1' and not in_matroska:
+            raise UserError(f'{path} cannot hold lossless FFV1 video: name it {path.stem}.mkv')
+        if codec == 'av1' and lossless:
+            raise UserError(f'{path} cannot be lossless AV1: use ffv1, h264 or hevc')
+        self.path, self.like = path, like if isinstance(like, VideoSource) else None
+        self.fps = Fraction(fps or getattr(like, 'fps', None) or 25).limit_denominator(1 << 20)
+        self.time_base = self.like.time_base if self.like else 1 / self.fps
+        self.lossless = lossless or codec == 'ffv1'
+        # more than 8 bits are kept where the codec can, in whichever of its forms
+        self.depth = 8 if self.like is None else self.like.depth
+        if codec == 'h264' and lossless and self.depth > 8:
+            codec = 'hevc'
+        self.codec, self._crf, self._preset = codec, crf, preset
+        self.reformatter = VideoReformatter()
+        self._matrix = None
+
+    def configure(self, context, height, width):
+        """Set a codec context up for frames of a size.
+
+        Args:
+            context (CodecContext): The encoder's context, not yet open.
+            height (int): Height of the frames.
+            width (int): Width of the frames.
+
+        Raises:
+            UserError: If the codec cannot hold frames of that size.
+        """
+        like = self.like
+        context.width, context.height = width, height
+        context.time_base, context.framerate = self.time_base, self.fps
+        context.pix_fmt = self.pix_fmt = self._pixel_format(height, width)
+        context.options = self._options()
+        if self.codec == 'hevc':
+            context.codec_tag = 'hvc1'  # the tag that Apple's players insist on
+        # every thread holds frames of its own; more than these are no faster
+        context.thread_count = min(16, os.cpu_count() or 1)
+        if not self.lossless:
+            self._matrix = like.colorspace if like else _default_matrix(height, width)
+            context.colorspace = self._matrix
+            context.color_range = ColorRange.MPEG
+        if like:
+            context.color_primaries, context.color_trc = like.color_primaries, like.color_trc
+            if like.sample_aspect_ratio:
+                context.sample_aspect_ratio = like.sample_aspect_ratio
+
+    @property
+    def name(self):
+        """str: FFmpeg's name of the encoder."""
+        if self.codec == 'h264':
+            return 'libx264rgb' if self.lossless else 'libx264'
+        return {'hevc': 'libx265', 'av1': 'libsvtav1', 'ffv1': 'ffv1'}[self.codec]
+
+    def picture(self, frame, time, duration):
+        """Turn a frame into what the encoder takes.
+
+        Args:
+            frame (ndarray): uint8 or uint16 RGB (H, W, 3).
+            time (int): Its presentation time in ``time_base``.
+            duration (int): Its duration.
+
+        Returns:
+            av.VideoFrame: The picture.
+        """
+        pixels = 'rgb24' if frame.dtype == np.uint8 else 'rgb48le'
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), pixels)
+        if self._matrix is None:
+            picture = self.reformatter.reformat(picture, format=self.pix_fmt, interpolation=_SCALING)
+        else:
+            picture = self.reformatter.reformat(
+                picture, format=self.pix_fmt, interpolation=_SCALING, dst_colorspace=_MATRICES[self._matrix],
+                src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG)
+        picture.pts, picture.duration, picture.time_base = time, duration, self.time_base
+        return picture
+
+    def time(self, index):
+        """Presentation time and duration of a frame, as its source has it.
+
+        Args:
+            index (int): Number of the frame, which must have been read from the source.
+
+        Returns:
+            tuple[int, int]: Both in ``time_base``.
+        """
+        if self.like is None:
+            return index, 1
+        if index >= len(self.like.times):
+            raise ValueError(f'frame {index} is written before its source has been read that far')
+        return self.like.times[index], self.like.durations[index]
+
+    @contextmanager
+    def faults(self):
+        """Turn faults of writing and encoding inside the block into UserErrors."""
+        try:
+            yield
+        except OSError as error:
+            raise writing_fault(self.path, error) from error
+        except av.FFmpegError as error:
+            raise UserError(f'{self.path} could not be encoded ({_reason(error)}): try another suffix or codec'
+                            ) from error
+
+    def _pixel_format(self, height, width):
+        if self.codec == 'ffv1':
+            bits = next((bits for bits in (8, 10, 12) if bits >= self.depth), 14)
+            return 'bgr0' if bits == 8 else f'gbrp{bits}le'
+        if self.lossless:
+            return 'rgb24' if self.codec == 'h264' else 'gbrp' if self.depth == 8 else 'gbrp10le'
+        odd = height % 2 or width % 2
+        if odd and self.codec == 'av1':
+            raise UserError(f'{self.path} cannot hold frames of {width}x{height} as AV1, which needs even sizes: use '
+                            'h264 or hevc')
+        return ('yuv444p' if odd else 'yuv420p') + ('' if self.depth == 8 else '10le')
+
+    def _options(self):
+        if self.codec == 'ffv1':
+            return {'level': '3', 'slicecrc': '1'}
+        if self.codec == 'av1':
+            return {'crf': str(self._crf), 'preset': '8'}
+        quality = {'crf': str(self._crf)}
+        if self.lossless:
+            quality = {'qp': '0'} if self.codec == 'h264' else {'x265-params': 'lossless=1:log-level=error'}
+        elif self.codec == 'hevc':
+            quality['x265-params'] = 'log-level=error'
+        return {**quality, 'preset': self._preset}
+
+
+class _OnlyChecking(Exception):
+    """Leaves a file unwritten."""
+
+
 class VideoSink:
     """Write a video; it appears under its name when the block ends without an exception.
 
@@ -166,40 +350,32 @@ class VideoSink:
         path (Path): A file with one of :data:`VIDEO_SUFFIXES`.
         like (VideoSource or ImageSource, optional): Where the frames come from. From a video everything but the
             frames is taken over. Defaults to None.
-        fps (Fraction or int, optional): Frame rate if ``like`` has none. Defaults to None, which means 25.
-        codec (str): ``'h264'`` or ``'ffv1'``. Defaults to ``'h264'``.
-        crf (int): Constant rate factor of H.264, 0 to 51. Defaults to 16.
-        preset (str): Preset of libx264. Defaults to ``'medium'``.
+        encoding (dict): Arguments of :class:`VideoEncoder`.
 
     Attributes:
         dropped (list[str]): Streams of ``like`` that the container cannot hold and that are not essential, in words.
+        encoder (VideoEncoder): How frames are encoded.
 
     Raises:
         UserError: If codec and container do not go together.
     """
 
-    def __init__(self, path, like=None, *, fps=None, codec='h264', crf=16, preset='medium'):
-        if codec not in ('h264', 'ffv1'):
-            raise UserError(f"the codec {codec!r} is not known: use 'h264' or 'ffv1'")
-        if codec == 'ffv1' and path.suffix.lower() != '.mkv':
-            raise UserError(f'{path} cannot hold lossless FFV1 video: name it {path.stem}.mkv')
+    def __init__(self, path, like=None, **encoding):
         self.path = path
         self.dropped = []
-        self._like = like if isinstance(like, VideoSource) else None
-        self._fps = Fraction(fps or getattr(like, 'fps', None) or 25).limit_denominator(1 << 20)
-        self._codec, self._crf, self._preset = codec, crf, preset
+        self.encoder = VideoEncoder(path, like, **encoding)
         self._count = 0
         self._copier = None
 
     def __enter__(self):
         with ExitStack() as stack:
             part = stack.enter_context(part_file(self.path))
-            with self._faults():
+            with self.encoder.faults():
                 self._container = av.open(f'file:{part}', 'w', container_options=self._muxer_options())
                 stack.push(self._close)
-                self._stream = self._add_video()
-                if self._like:
-                    self._copier = _Copier(self._like, self._container, self.path)
+                self._stream = self._container.add_stream(self.encoder.name, rate=self.encoder.fps)
+                if self.encoder.like:
+                    self._copier = _Copier(self.encoder.like, self._container, self.path)
                     self.dropped = self._copier.dropped
             self._stack = stack.pop_all()
         return self
@@ -207,31 +383,60 @@ class VideoSink:
     def __exit__(self, *exception):
         return self._stack.__exit__(*exception)
 
+    def check(self):
+        """See whether the file can be made and what it will have to leave out, without making it.
+
+        Raises:
+            UserError: If the file cannot be written or cannot hold the source's sound.
+        """
+        with suppress(_OnlyChecking), self:
+            raise _OnlyChecking
+
     def write(self, frame):
         """Write the next frame.
 
         Args:
-            frame (ndarray): uint8 RGB (H, W, 3), of the same size as the frames before it.
+            frame (ndarray): uint8 or uint16 RGB (H, W, 3), of the same size as the frames before it.
 
         Raises:
             UserError: If the disk is full or the file cannot be written.
         """
-        with self._faults():
-            if self._count == 0:
-                self._start(*frame.shape[:2])
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), 'rgb24')
-            if self._codec == 'ffv1':
-                picture = self._reformatter.reformat(picture, format=self._stream.pix_fmt)
-            else:
-                picture = self._reformatter.reformat(
-                    picture, format=self._stream.pix_fmt, interpolation=_SCALING,
-                    dst_colorspace=_MATRICES[self._matrix], src_color_range=ColorRange.JPEG,
-                    dst_color_range=ColorRange.MPEG)
-            picture.pts, picture.duration, picture.time_base = *self._time(), self._time_base
+        with self.encoder.faults():
+            self._start(*frame.shape[:2])
+            time, duration = self.encoder.time(self._count)
+            picture = self.encoder.picture(frame, time - self._offset, duration)
             self._container.mux(self._stream.encode(picture))
-            if self._copier:
-                self._copier.copy(until=picture.pts * self._time_base)
+            self._copy(until=picture.pts)
         self._count += 1
+
+    def write_packets(self, packets, size):
+        """Write frames that were encoded as this sink's encoder does it.
+
+        Args:
+            packets (Iterable[tuple]): Payload, presentation time, decoding time, duration and whether it is a key
+                frame, in decoding order, times as in the source.
+            size (tuple[int, int]): Height and width of the frames.
+
+        Raises:
+            UserError: If the disk is full or the file cannot be written.
+        """
+        for payload, pts, dts, duration, is_key in packets:
+            with self.encoder.faults():
+                self._start(*size)
+                packet = av.Packet(payload)
+                packet.stream, packet.time_base, packet.is_keyframe = self._stream, self.encoder.time_base, is_key
+                packet.pts, packet.dts, packet.duration = pts - self._offset, dts - self._offset, duration
+                self._container.mux(packet)
+                self._copy(until=pts - self._offset)
+            self._count += 1
+
+    @property
+    def _offset(self):
+        return self._copier.offset if self._copier else 0
+
+    def _copy(self, until):
+        if self._copier:
+            self._copier.copy(until=until * self.encoder.time_base)
 
     def _muxer_options(self):
         if self.path.suffix.lower() == '.mkv':
@@ -239,47 +444,15 @@ class VideoSink:
         # an index in front lets players start while the file still loads
         options = {'movflags': '+faststart'}
         # the start of a stream is stored in units of the movie, by default milliseconds
-        if self._like and 1000 <= self._like.time_base.denominator <= 1_000_000:
-            options['movie_timescale'] = str(self._like.time_base.denominator)
+        if self.encoder.like and 1000 <= self.encoder.time_base.denominator <= 1_000_000:
+            options['movie_timescale'] = str(self.encoder.time_base.denominator)
         return options
-
-    def _add_video(self):
-        if self._codec == 'ffv1':
-            name, options = 'ffv1', {'level': '3', 'slicecrc': '1'}
-        else:
-            name, options = 'libx264', {'crf': str(self._crf), 'preset': self._preset}
-        stream = self._container.add_stream(name, rate=self._fps, options=options)
-        # every thread holds frames of its own; more than these are no faster
-        stream.codec_context.thread_count = min(16, os.cpu_count() or 1)
-        return stream
 
     def _start(self, height, width):
         """Set what depends on the frames; the header is written with the first packet."""
-        stream, like = self._stream, self._like
-        self._time_base = like.time_base if like else 1 / self._fps
-        self._reformatter = VideoReformatter()
-        stream.width, stream.height = width, height
-        stream.codec_context.time_base = stream.time_base = self._time_base
-        if self._codec == 'ffv1':
-            stream.pix_fmt = 'bgr0'
-        else:
-            stream.pix_fmt = 'yuv444p' if height % 2 or width % 2 else 'yuv420p'
-            self._matrix = like.colorspace if like else _default_matrix(height, width)
-            stream.codec_context.colorspace = self._matrix
-            stream.codec_context.color_range = ColorRange.MPEG
-        if like:
-            stream.codec_context.color_primaries = like.color_primaries
-            stream.codec_context.color_trc = like.color_trc
-            if like.sample_aspect_ratio:
-                stream.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
-
-    def _time(self):
-        """Presentation time and duration of the frame that is written now."""
-        if self._like is None:
-            return self._count, 1
-        if self._count >= len(self._like.times):
-            raise ValueError(f'frame {self._count} is written before its source has been read that far')
-        return self._like.times[self._count] - self._copier.offset, self._like.durations[self._count]
+        if not self._count:
+            self.encoder.configure(self._stream.codec_context, height, width)
+            self._stream.time_base = self.encoder.time_base
 
     def _close(self, kind, error, trace):
         """Finish the file, or only let go of it if the block failed."""
@@ -287,7 +460,7 @@ class VideoSink:
             if kind is None:
                 if not self._count:
                     raise ValueError(f'no frame was written to {self.path}')
-                with self._faults():
+                with self.encoder.faults():
                     self._container.mux(self._stream.encode(None))
                     if self._copier:
                         self._copier.copy()
@@ -299,16 +472,6 @@ class VideoSink:
                 self._container.close()
             if self._copier:
                 self._copier.close()
-
-    @contextmanager
-    def _faults(self):
-        try:
-            yield
-        except OSError as error:
-            raise writing_fault(self.path, error) from error
-        except av.FFmpegError as error:
-            raise UserError(f'{self.path} could not be encoded ({_reason(error)}): try another suffix or codec'
-                            ) from error
 
 
 class _Copier:

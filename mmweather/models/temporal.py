@@ -33,6 +33,8 @@ __all__ = ['ClipNetwork', 'ClipProtocol', 'RecurrentNetwork', 'Resume', 'is_out_
 _CUT, _UNUSUAL, _USUAL = 0.1, 3, 8
 # frames that a recurrent network steps through again when its tiles, and with them its states, have to change
 _REPLAYED = 4
+# tiles are not halved any further: they would be all border
+_SMALLEST_TILE = 32
 
 
 @dataclass(frozen=True)
@@ -551,7 +553,7 @@ def smaller_tiles(network, protocol, size):
     """
     divisor = protocol.size_divisor or network.size_divisor
     before = min(protocol.tile or max(size), _padded_size(max(size), 1, divisor))
-    tile = max(_padded_size(before // 2, 1, divisor), _padded_size(1, network.min_size, divisor))
+    tile = _padded_size(max(before // 2, _SMALLEST_TILE), network.min_size, divisor)
     if tile >= before:
         return None
     overlap = min(protocol.tile_overlap or network.tile_overlap, tile // 2)
