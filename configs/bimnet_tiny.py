@@ -1,17 +1,14 @@
-# The narrow BIMNet of pvdnet_tiny (0.6 M parameters), trained alone on synthetic blur: the first of the two stages.
-_base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_blur.py']
+# The narrow BIMNet of pvdnet_tiny by the blur-invariant loss, on films and scenes alike: the second of three stages.
+# It starts from the first one, --cfg-options load_from=work_dirs/bimnet_tiny_flow/iter_1200.pth
+_base_ = ['bimnet_tiny_flow.py']
 
-model = dict(
-    type='MotionRestorer',
-    generator=dict(
-        type='BIMNet', feature_channels=(8, 16, 32, 48, 64), match_channels=32, refine_channels=(32, 32, 16),
-        smooth_channels=(32, 32, 16, 16, 16, 16)),
-    loss=dict(type='BlurInvariantLoss', pyramid_weight=1.0, draw=1))
+model = dict(flow_loss=None, loss=dict(type='BlurInvariantLoss', pyramid_weight=1.0, draw=1))
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='RAdam', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.01, decoupled_weight_decay=True),
-    clip_grad=dict(max_norm=1.0))
-param_scheduler = dict(type='CosineAnnealingLR', T_max=2000, eta_min=1e-6, by_epoch=False, begin=0, end=2000)
-train_cfg = dict(type='ResumableTrainLoop', max_iters=2000)
-train_dataloader = dict(batch_size=2, dataset=dict(num_frames=5))
+optim_wrapper = dict(optimizer=dict(lr=3e-4), clip_grad=dict(max_norm=1.0))
+max_iters = 300
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
+    dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
+]
+train_cfg = dict(max_iters=max_iters)
+train_dataloader = dict(dataset=dict(with_flow=False))

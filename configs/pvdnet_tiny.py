@@ -1,35 +1,42 @@
-# PVDNet and BIMNet made narrow (1.5 M parameters together) and trained side by side on synthetic blur, for quick trials
-# and machines without a GPU. No weights ship for it yet.
+# PVDNet and BIMNet made narrow (1.5 M parameters together) and coarse: BIMNet looks at half the resolution, and the
+# deblurring network at blocks of two by two pixels. The bundled weights, quick trials, machines without a GPU.
 _base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_blur.py', '_base_/data_gopro_test.py']
 
 model = dict(
     type='PVDRestorer',
     generator=dict(
         type='PVDNet',
-        volume_channels=16,
-        image_channels=16,
-        channels=16,
-        half_channels=32,
+        volume_channels=24,
+        image_channels=32,
+        channels=32,
+        half_channels=48,
         bottleneck_channels=64,
         body_channels=64,
         num_blocks=8,
+        shuffle=2,
+        zero_init=True,
         motion=dict(
-            feature_channels=(8, 16, 32, 48, 64), match_channels=32, refine_channels=(32, 32, 16),
-            smooth_channels=(32, 32, 16, 16, 16, 16))),
-    loss=dict(type='PVDLoss'),
-    # BIMNet is trained beside, on every fourth frame or so; what bimnet_tiny.py has trained is a better start:
-    # --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_2000.pth
-    motion_checkpoint=None,
-    motion_loss=dict(type='BlurInvariantLoss', pyramid_weight=1.0, draw=1),
-    motion_share=0.25)
+            feature_channels=(8, 16, 32, 48), match_channels=32, refine_channels=(32, 32, 16),
+            smooth_channels=(32, 32, 16, 16, 16, 16), reduction=2)),
+    loss=dict(type='PVDLoss', eps=1e-6),
+    # BIMNet comes from bimnet_tiny_flow.py and then bimnet_tiny.py:
+    # --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_300.pth
+    motion_checkpoint=None)
+custom_hooks = [dict(type='FreezeHook', until=dict(motion=-1))]
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='RAdam', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01, decoupled_weight_decay=True),
-    clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(custom_keys={'motion': dict(lr_mult=0.2)}))
-param_scheduler = dict(type='CosineAnnealingLR', T_max=400, eta_min=1e-6, by_epoch=False, begin=0, end=400)
-train_cfg = dict(type='ResumableTrainLoop', max_iters=400)
-# 13 targets and a frame of context at each end
-train_dataloader = dict(batch_size=4, dataset=dict(num_frames=15))
+    optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
+    clip_grad=dict(max_norm=1.0))
+max_iters = 1500
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
+]
+train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
+# 5 targets and a frame of context at each end; every target is a step of the optimiser
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(num_frames=7, scenes=24, crop_size=96, max_pan=8, samples=9, scene_share=0.4, default_share=0.6))
+# BIMNet gets no gradient.
 model_wrapper_cfg = dict(type='mmweather.RecurrentDistributedDataParallel', find_unused_parameters=True)

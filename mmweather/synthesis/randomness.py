@@ -6,6 +6,7 @@ generators are numpy's PCG64 seeded through :class:`numpy.random.SeedSequence`, 
 machine.
 """
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -41,6 +42,11 @@ def smooth_signal(seed, time, period, *place):
         float: The value at ``time``.
     """
     knot, phase = divmod(time / period, 1.0)
-    before = generator(seed, *place, int(knot)).uniform(-1, 1)
-    after = generator(seed, *place, int(knot) + 1).uniform(-1, 1)
+    before, after = _knot(seed, *place, int(knot)), _knot(seed, *place, int(knot) + 1)
     return float(before + (after - before) * phase * phase * (3 - 2 * phase))
+
+
+@lru_cache(maxsize=4096)
+def _knot(seed, *place):
+    """A knot serves many moments, and a generator takes longer to make than to use."""
+    return generator(seed, *place).uniform(-1, 1)

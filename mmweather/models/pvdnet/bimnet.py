@@ -5,6 +5,8 @@ volume, refined below the pixel, and smoothed by a kernel that is predicted for 
 blur is its training alone, see :class:`BlurInvariantLoss`. Architecture from the paper and from the behaviour of the
 authors' published code; every line here is our own.
 """
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,6 +24,27 @@ RADIUS = 3
 COST_CHANNELS = (2 * RADIUS + 1)**2
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """What the network needs to know of a frame, whichever frame it is then compared with.
+
+    Args:
+        features (tuple[Tensor]): Features of the levels from the second on, ``(N, C, h, w)``.
+        images (tuple[Tensor]): The frame at their sizes, ``(N, 3, h, w)``.
+        size (tuple[int, int]): Height and width of the frame.
+    """
+
+    features: tuple
+    images: tuple
+    size: tuple
+
+    def halves(self):
+        """The two encodings that were made as one batch."""
+        features, images = (tuple(zip(*(level.chunk(2) for level in levels)))
+                            for levels in (self.features, self.images))
+        return tuple(Encoding(*half, self.size) for half in zip(features, images))
+
+
 @MODELS.register_module()
 class BIMNet(nn.Module):
     """Optical flow between two frames, blurred or sharp.
@@ -37,13 +60,16 @@ class BIMNet(nn.Module):
             of features. Defaults to (128, 64, 32).
         smooth_channels (tuple[int]): Channels of the six convolutions that predict the smoothing kernels.
             Defaults to (128, 128, 64, 64, 32, 32).
+        reduction (int): Frames are made smaller by this factor before anything else. Ours, for speed. Defaults to 1:
+            as published.
     """
 
     official_layouts = BIMNET_LAYOUTS
 
     def __init__(self, feature_channels=(32, 32, 64, 96, 128, 192), match_channels=64, refine_channels=(128, 64, 32),
-                 smooth_channels=(128, 128, 64, 64, 32, 32)):
+                 smooth_channels=(128, 128, 64, 64, 32, 32), reduction=1):
         super().__init__()
+        self.reduction = reduction
         if not 3 <= len(feature_channels) <= 6:
             raise ValueError(f'feature_channels: expected 3 to 6 levels, got {len(feature_channels)}')
         self.features = _Features(feature_channels)
@@ -79,7 +105,7 @@ class BIMNet(nn.Module):
     @property
     def size_divisor(self):
         """int: Sides of which the network sees the multiple below; 32 for six levels."""
-        return 2**(len(self.matching))
+        return self.reduction * 2**len(self.matching)
 
     def forward(self, current, previous):
         """Estimates where every pixel of the current frame was in the previous one.
@@ -97,13 +123,47 @@ class BIMNet(nn.Module):
         Raises:
             ValueError: If the shapes differ or the frames are too small.
         """
-        height, width = current.shape[-2:]
+        if current.shape != previous.shape:
+            raise ValueError(f'current, previous: expected two batches of frames of one shape (N, 3, H, W), got '
+                             f'{tuple(current.shape)} and {tuple(previous.shape)}')
+        return self.between(*self.encode(torch.cat((current, previous))).halves())
+
+    def encode(self, frames):
+        """Does what needs one frame alone: in a video every frame is the current one once, and the previous one once.
+
+        Args:
+            frames (Tensor): Frames ``(N, 3, H, W)``, RGB in [0, 1], sides at least :attr:`size_divisor`.
+
+        Returns:
+            Encoding: For :meth:`between`.
+
+        Raises:
+            ValueError: If the frames are too small.
+        """
+        height, width = frames.shape[-2:]
         rows, columns = (side // self.size_divisor * self.size_divisor for side in (height, width))
-        if current.shape != previous.shape or not rows or not columns:
-            raise ValueError(f'current, previous: expected two batches of frames of one shape (N, 3, H, W) with sides '
-                             f'of at least {self.size_divisor}, got {tuple(current.shape)} and '
-                             f'{tuple(previous.shape)}')
-        flow = self.pyramid(current[..., :rows, :columns], previous[..., :rows, :columns])[-1]
+        if not rows or not columns:
+            raise ValueError(f'expected frames with sides of at least {self.size_divisor}, got {tuple(frames.shape)}')
+        frames = frames[..., :rows, :columns]
+        if self.reduction > 1:
+            frames = F.avg_pool2d(frames, self.reduction)
+        features = self.features(frames)
+        # There is no flow at the first level.
+        return Encoding(tuple(features[1:]), tuple(_pyramid(frames, features)[1:]), (height, width))
+
+    def between(self, current, previous):
+        """Estimates the flow between two frames that were encoded; see :meth:`forward`.
+
+        Args:
+            current (Encoding): Of the current frame.
+            previous (Encoding): Of the previous one.
+
+        Returns:
+            Tensor: Flow ``(N, 2, H, W)``.
+        """
+        flow = self._levels(current, previous)[-1]
+        height, width = current.size
+        rows, columns = (side // self.size_divisor * self.size_divisor for side in (height, width))
         # Its values are pixels of the full frame already.
         flow = F.interpolate(flow, size=(rows, columns), mode='bilinear', align_corners=False)
         return F.pad(flow, (0, width - columns, 0, height - rows))
@@ -116,17 +176,19 @@ class BIMNet(nn.Module):
             previous (Tensor): The frames before them, of the same shape.
 
         Returns:
-            list[Tensor]: Flows from the coarsest level to ``(N, 2, H/2, W/2)``, all in pixels of the full frame.
+            list[Tensor]: Flows from the coarsest level to ``(N, 2, H/2, W/2)``, or less with ``reduction``; all in
+            pixels of the full frame.
         """
-        features = self.features(torch.cat((current, previous)))
-        images = _pyramid(torch.cat((current, previous)), features)
+        return self._levels(*self.encode(torch.cat((current, previous))).halves())
+
+    def _levels(self, current, previous):
         flow, flows = None, []
         for level in reversed(range(len(self.matching))):
-            first, second = features[level + 1].chunk(2)
+            first, second = current.features[level], previous.features[level]
             flow = self.matching[level](first, second, flow)
             flow = self.subpixel[level](first, second, flow)
-            flow = self.regularisation[level](*images[level + 1].chunk(2), first, flow)
-            flows.append(flow * FLOW_SCALE)
+            flow = self.regularisation[level](current.images[level], previous.images[level], first, flow)
+            flows.append(flow * (FLOW_SCALE * self.reduction))
         return flows
 
 

@@ -5,17 +5,19 @@ candidates from the previous *result*, its pixel volume; a U-shaped network debl
 neighbours and that volume. Architecture and quirks follow the paper and the behaviour of the authors' published code;
 every line here is our own.
 """
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmweather import ops
 from mmweather.registry import MODELS
 
 from ..temporal import ClipProtocol, RecurrentNetwork
-from .bimnet import BIMNet
+from .bimnet import BIMNet, Encoding
 from .checkpoint import PVDNET_LAYOUT
 
 
@@ -26,10 +28,13 @@ class PVDState:
     Args:
         previous (Tensor): The blurred frame before, ``(N, 3, H, W)`` in [-1, 1].
         output (Tensor): Its result, not clipped, ``(N, 3, H, W)`` around [-1, 1].
+        encoding (Encoding, optional): What BIMNet found in the blurred frame before, so that it need not look twice;
+            None if that has to be found out again, with the same result. Defaults to None.
     """
 
     previous: torch.Tensor
     output: torch.Tensor
+    encoding: Encoding | None = None
 
 
 @MODELS.register_module()
@@ -46,6 +51,10 @@ class PVDNet(RecurrentNetwork):
         bottleneck_channels (int): Channels of the first convolution at a quarter of the resolution. Defaults to 128.
         body_channels (int): Channels of the residual blocks. Defaults to 128.
         num_blocks (int): Number of residual blocks. Defaults to 12.
+        shuffle (int): The network sees blocks of this many pixels squared as one pixel with all their channels, and
+            all its resolutions are divided by it: ours, for speed. Defaults to 1: as published.
+        zero_init (bool): Begin as the network that changes nothing, instead of with Xavier's initialisation of the
+            last convolution: ours, for short trainings. Defaults to False.
         motion (dict, optional): Arguments of :class:`BIMNet`.
     """
 
@@ -57,13 +66,16 @@ class PVDNet(RecurrentNetwork):
     protocols = dict(published=ClipProtocol(fit='crop', size_divisor=4))
 
     def __init__(self, volume_channels=64, image_channels=32, channels=64, half_channels=64, bottleneck_channels=128,
-                 body_channels=128, num_blocks=12, motion=None):
+                 body_channels=128, num_blocks=12, shuffle=1, zero_init=False, motion=None):
         super().__init__()
         self.motion = BIMNet(**(motion or {}))
         # For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
-        self.size_divisor = self.min_size = max(4, self.motion.size_divisor)
+        self.step_divisor = 4 * shuffle
+        self.size_divisor = self.min_size = math.lcm(self.step_divisor, self.motion.size_divisor)
         self.deblur = DeblurNet(volume_channels, image_channels, channels, half_channels, bottleneck_channels,
-                                body_channels, num_blocks)
+                                body_channels, num_blocks, shuffle)
+        if zero_init:
+            nn.init.zeros_(self.deblur.to_residual.weight)
 
     def init_state(self, frames):
         """Makes the state for a video's first frame, or in training for the frame before the first target.
@@ -82,7 +94,7 @@ class PVDNet(RecurrentNetwork):
 
         Args:
             frames (Tensor): The frame and the one after it, ``(N, 2, 3, H, W)``, RGB in [0, 1]; sides multiples of 4
-                and at least ``min_size``.
+                (times ``shuffle``) and at least ``min_size``.
             state (PVDState): From :meth:`init_state` or the previous step.
 
         Returns:
@@ -91,18 +103,21 @@ class PVDNet(RecurrentNetwork):
             ``(N, 25, H, W)``, gray in [-1, 1]. And the next state.
 
         Raises:
-            ValueError: If the frames' sides are no multiples of 4.
+            ValueError: If the frames' sides are no such multiples.
         """
         current, following = _signed(frames).unbind(1)
-        if current.shape[-2] % 4 or current.shape[-1] % 4:
-            raise ValueError(f'frames: expected height and width to be multiples of 4, got '
+        if current.shape[-2] % self.step_divisor or current.shape[-1] % self.step_divisor:
+            raise ValueError(f'frames: expected height and width to be multiples of {self.step_divisor}, got '
                              f'{tuple(current.shape[-2:])}; mmweather.restore_clip pads and crops')
         # The pixel volume reads whole pixels: no gradient would come back, and a rounded flow would flip some of them.
         with torch.no_grad(), self._full_precision(frames):
-            flow = self.motion(frames[:, 0], _unsigned(state.previous))
+            encoding = self.motion.encode(frames[:, 0])
+            flow = self.motion.between(encoding, state.encoding or self.motion.encode(_unsigned(state.previous)))
         volume = ops.pixel_volume(state.output, current, flow)
         output = self.deblur(current, state.previous, following, volume)
-        return dict(output=_unsigned(output), flow=flow, pixel_volume=volume), PVDState(current, output)
+        # In training the weights may change before the next step.
+        kept = None if self.training else encoding
+        return dict(output=_unsigned(output), flow=flow, pixel_volume=volume), PVDState(current, output, kept)
 
     def _full_precision(self, frames):
         """Float32 for the motion when a video is restored, whatever the autocast: bfloat16 costs 22 dB there."""
@@ -113,11 +128,12 @@ class DeblurNet(nn.Module):
     """The deblurring network: a U-Net over frames and pixel volume; see :class:`PVDNet` for the arguments."""
 
     def __init__(self, volume_channels, image_channels, channels, half_channels, bottleneck_channels, body_channels,
-                 num_blocks):
+                 num_blocks, shuffle=1):
         super().__init__()
-        self.volume_branch = nn.Sequential(*_conv_relu(25, volume_channels, 3),
+        self.shuffle, block = shuffle, shuffle**2
+        self.volume_branch = nn.Sequential(*_conv_relu(25 * block, volume_channels, 3),
                                            *_conv_relu(volume_channels, volume_channels, 3))
-        self.image_branch = nn.Sequential(*_conv_relu(9, image_channels, 3),
+        self.image_branch = nn.Sequential(*_conv_relu(9 * block, image_channels, 3),
                                           *_conv_relu(image_channels, image_channels, 3))
         self.merge = nn.Conv2d(volume_channels + image_channels, channels, 5, padding=2)
         self.down1 = nn.Sequential(*_conv_relu(channels, half_channels, 5, stride=2),
@@ -130,7 +146,7 @@ class DeblurNet(nn.Module):
         self.up1_end = nn.Sequential(*_conv_relu(half_channels, half_channels, 5))
         self.up2 = nn.ConvTranspose2d(half_channels, channels, 4, stride=2, padding=1)
         self.up2_end = nn.Sequential(*_conv_relu(channels, channels, 5))
-        self.to_residual = nn.Conv2d(channels, 3, 5, padding=2)
+        self.to_residual = nn.Conv2d(channels, 3 * block, 5, padding=2)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.xavier_uniform_(module.weight)
@@ -138,14 +154,16 @@ class DeblurNet(nn.Module):
 
     def forward(self, current, previous, following, volume):
         """Deblurs ``current``, all frames ``(N, 3, H, W)`` in [-1, 1], with its pixel volume ``(N, 25, H, W)``."""
-        images = self.image_branch(torch.cat((current, previous, following), dim=1))
-        full = self.merge(torch.cat((self.volume_branch(volume), images), dim=1))
+        images = torch.cat((current, previous, following), dim=1)
+        images, volume = (F.pixel_unshuffle(x, self.shuffle) if self.shuffle > 1 else x for x in (images, volume))
+        full = self.merge(torch.cat((self.volume_branch(volume), self.image_branch(images)), dim=1))
         half = self.down1(full)
         quarter = self.down2(half)
         features = self.body_end(self.body(quarter)) + quarter
         features = self.up1_end((self.up1(features) + half).relu_())
         features = self.up2_end((self.up2(features) + full).relu_())
-        return self.to_residual(features).float() + current
+        residual = self.to_residual(features).float()
+        return current + (F.pixel_shuffle(residual, self.shuffle) if self.shuffle > 1 else residual)
 
 
 class ReLUResidualBlock(nn.Sequential):

@@ -1,6 +1,7 @@
 """PVDNet and BIMNet in training (ACM TOG 2021)."""
 import torch
 
+from mmweather.errors import UserError
 from mmweather.registry import MODELS
 
 from ..checkpoint import load_weights
@@ -59,13 +60,19 @@ class PVDRestorer(RecurrentRestorer):
 
 @MODELS.register_module()
 class MotionRestorer(BaseRestorer):
-    """BIMNet alone, trained by the blur-invariant loss on all neighbouring frames of a clip.
+    """BIMNet alone, trained on all neighbouring frames of a clip.
 
     Args:
         generator (dict): Config of :class:`BIMNet`.
         loss (dict, optional): Config of :class:`BlurInvariantLoss`. Defaults to None.
+        flow_loss (dict, optional): Config of :class:`EndPointLoss`, besides or instead of ``loss``; needs ``flow`` in
+            the samples, as :class:`SyntheticBlur` makes it. Defaults to None.
         **kwargs: See :class:`BaseRestorer`.
     """
+
+    def __init__(self, generator, loss=None, flow_loss=None, **kwargs):
+        super().__init__(generator, loss, **kwargs)
+        self.flow_loss = MODELS.build(flow_loss) if flow_loss else None
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         """Runs one of the modes of :class:`BaseRestorer`; 'tensor' is the flow ``(N, T - 1, 2, H, W)``."""
@@ -78,7 +85,16 @@ class MotionRestorer(BaseRestorer):
         def pair(clip):
             return clip[:, 1:].flatten(0, 1), clip[:, :-1].flatten(0, 1)
 
-        return self.loss(self.generator, pair(inputs), pair(targets['gt']))
+        frames = pair(inputs), pair(targets['gt'])
+        if self.loss is None and self.flow_loss is None:
+            raise UserError("model.loss is not set; name one in the config to train, for example "
+                            "loss=dict(type='BlurInvariantLoss')")
+        losses = {} if self.loss is None else self.loss(self.generator, *frames)
+        if self.flow_loss is not None:
+            if 'flow' not in targets:
+                raise UserError('model.flow_loss needs samples with flow; set with_flow=True of SyntheticBlur')
+            losses.update(self.flow_loss(self.generator, *frames, targets['flow'][:, 1:].flatten(0, 1)))
+        return losses
 
     def _predict(self, clips, samples):
         """Adds ``flow`` ``(T - 1, 2, H, W)``, from each frame to the one before it, in pixels, on the CPU."""
