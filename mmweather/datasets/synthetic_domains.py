@@ -78,11 +78,10 @@ class SyntheticDomains(SyntheticClips):
         self.scene_step = scene_step
         self.min_scale = min_scale
         self.clean_share = clean_share
+        # the base knows of no photographs: it would take scenes alone where there are no videos
+        self._scene_share = scene_share
         super().__init__(videos=videos, scenes=scenes, scene_share=scene_share, scene_frames=scene_frames,
                          scene_size=scene_size, heights=heights, crop_size=crop_size, num_frames=1, **kwargs)
-        # the base knows of no photographs, and takes scenes alone where there are no videos
-        if scenes and self.images:
-            self.scene_share = scene_share
 
     def __len__(self) -> int:
         """int: ``length`` in training, sources times domains in testing."""
@@ -99,13 +98,14 @@ class SyntheticDomains(SyntheticClips):
             list[dict]: As the base's, and for scenes ``depth``, the path of their depth maps ``(T, H, W)``; of a
             photograph ``path`` is the image itself.
         """
-        sources = super().load_data_list() if self.scenes or self.videos else []
+        # without photographs the base says what is missing
+        sources = super().load_data_list() if self.scenes or self.videos or not self.images else []
         filmed = len(sources) - self.scenes
         sources += self._photographs()
         # which sources are drawn with which probability
         groups = [(0, self.scenes), (self.scenes, filmed), (self.scenes + filmed, len(sources) - self.scenes - filmed)]
         others = sum(count > 0 for _, count in groups[1:])
-        shares = (self.scene_share, *(2 * [(1 - self.scene_share) / max(others, 1)]))
+        shares = self._scene_share, *(2 * [(1 - self._scene_share) / max(others, 1)])
         self._groups = [(start, count, share) for (start, count), share in zip(groups, shares) if count]
         return sources
 

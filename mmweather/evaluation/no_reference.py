@@ -95,7 +95,7 @@ def visible_edges(image: np.ndarray) -> np.ndarray:
         np.ndarray: bool ``(H, W)``.
     """
     _check(image)
-    light = cv2.GaussianBlur(luma(image).astype(np.float32), (0, 0), 0.8)
+    light = _smooth_luma(image)
     kernel = np.ones((3, 3), np.uint8)
     high, low = cv2.dilate(light, kernel), cv2.erode(light, kernel)
     return high - low >= VISIBLE * (high + low + 2 * _BLACK)
@@ -128,12 +128,12 @@ def contrast_gain(restored: np.ndarray, hazy: np.ndarray) -> float:
         float: 1 if nothing has changed (or the restored image has no visible edge), above 1 for more contrast.
     """
     _check_pair(restored, hazy)
-    edges = visible_edges(restored)
+    after, before = _gradient(restored), _gradient(hazy)
+    # less than one gray level is less than 8 bits can tell
+    edges = visible_edges(restored) & (after >= 1)
     if not edges.any():
         return 1.0
-    after, before = (_gradient(image)[edges] for image in (restored, hazy))
-    # one gray level: a gradient of 0 is less than what 8 bits can tell
-    return float(np.exp(np.mean(np.log(np.maximum(after, 1)) - np.log(np.maximum(before, 1)))))
+    return float(np.exp(np.mean(np.log(after[edges]) - np.log(np.maximum(before[edges], 1)))))
 
 
 def fog_density(image: np.ndarray, patch: int = 15) -> float:
@@ -223,8 +223,12 @@ class NoReferenceMetric(BaseMetric):
         return {name: float(np.mean([numbers[name] for numbers in results])) for name in results[0]}
 
 
+def _smooth_luma(image):
+    return cv2.GaussianBlur(luma(image).astype(np.float32), (0, 0), 0.8)
+
+
 def _gradient(image):
-    light = luma(image).astype(np.float32)
+    light = _smooth_luma(image)
     return np.hypot(cv2.Sobel(light, cv2.CV_32F, 1, 0, scale=0.25), cv2.Sobel(light, cv2.CV_32F, 0, 1, scale=0.25))
 
 
