@@ -17,7 +17,7 @@ __all__ = ['complete_disparity', 'fill_nearest', 'warp_to_right']
 
 # Constants of the paper.
 PHOTOMETRIC_TOLERANCE = 12 / 255  # distance of two colours in RGB
-SEGMENTS, COMPACTNESS = 2048, 10.0
+SEGMENT_AREA, COMPACTNESS = 1024, 10.0  # 2048 superpixels in a frame of 1024x2048
 MIN_PIXELS, MIN_SHARE = 20, 0.6  # reliable pixels of a superpixel to which a plane is fitted
 INLIER = 0.01  # of the median depth
 OUTLIER_DISTANCE = 50.0  # metres
@@ -91,7 +91,8 @@ def _superpixels(image):
     except ImportError as error:
         raise UserError('the fog simulation needs scikit-image for its superpixels, which is not installed: '
                         'pip install scikit-image') from error
-    labels = slic(image, n_segments=SEGMENTS, compactness=COMPACTNESS, start_label=0)
+    segments = max(16, round(image.shape[0] * image.shape[1] / SEGMENT_AREA))
+    labels = slic(image, n_segments=segments, compactness=COMPACTNESS, start_label=0)
     return labels, int(labels.max()) + 1
 
 
