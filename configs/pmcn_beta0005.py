@@ -1,0 +1,6 @@
+# PMCN on SFVC's fog of beta = 0.005 per metre.
+_base_ = ['pmcn.py', '_base_/data_sfvc.py']
+
+beta = 0.005
+train_dataloader = dict(dataset=dict(beta=beta))
+test_dataloader = dict(dataset=dict(beta=beta))
