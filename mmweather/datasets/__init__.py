@@ -7,11 +7,12 @@ from .synthetic import SyntheticClips, SyntheticRain
 from .synthetic_blur import SyntheticBlur
 from .synthetic_domains import SyntheticDomains
 from .synthetic_haze import SyntheticHaze
+from .synthetic_snow import SyntheticSnow
 from .transforms import FlipClip, LoadFrames, PackClip, RandomCropClip, TransposeClip
 from .vrds import VRDS
 
 __all__ = [
     'DVD', 'ClipDataset', 'DeblurringDataset', 'FlipClip', 'GoPro', 'Layout', 'LoadFrames', 'PackClip',
     'PairedClipDataset', 'PairedImages', 'RandomCropClip', 'SyntheticBlur', 'SyntheticClips', 'SyntheticDomains',
-    'SyntheticHaze', 'SyntheticRain', 'TransposeClip', 'UnlabelledImages', 'VRDS', 'WeightedMixture',
+    'SyntheticHaze', 'SyntheticRain', 'SyntheticSnow', 'TransposeClip', 'UnlabelledImages', 'VRDS', 'WeightedMixture',
 ]

@@ -73,12 +73,14 @@ class SnowyClip:
         snow (numpy.ndarray): The snow layer S ``(T, H, W, 3)``.
         transmission (numpy.ndarray): How much of the scene is seen, through veil and flakes, ``(T, H, W, 1)``.
         airlight (numpy.ndarray): The veil's colour ``(T, 1, 1, 3)``.
+        mask (numpy.ndarray): Opacity of the flakes ``(T, H, W, 1)``.
     """
     lq: np.ndarray
     gt: np.ndarray
     snow: np.ndarray
     transmission: np.ndarray
     airlight: np.ndarray
+    mask: np.ndarray
 
 
 class Snow:
@@ -362,7 +364,7 @@ class SnowOn:
             depth (numpy.ndarray, optional): Scene depth in metres ``(H, W)``. Defaults to None.
 
         Returns:
-            dict: ``lq``, ``gt``, ``snow`` (uint8 ``(H, W, 3)``), ``transmission`` (uint8 ``(H, W, 1)``) and
+            dict: ``lq``, ``gt``, ``snow`` (uint8 ``(H, W, 3)``), ``transmission``, ``mask`` (uint8 ``(H, W, 1)``) and
             ``airlight`` (uint8 ``(1, 1, 3)``); see :class:`SnowyClip`.
         """
         opacity = self.snow.render(t, depth)
@@ -375,8 +377,12 @@ class SnowOn:
             plane = (frame[..., channel] - light[channel]) * transmission + (light[channel] + 0.5) + layer
             lq[..., channel] = np.minimum(plane, 255)
             snow[..., channel] = layer + 0.5
-        return dict(lq=lq, gt=frame, snow=snow, transmission=np.rint(transmission * 255).astype(np.uint8)[..., None],
+        return dict(lq=lq, gt=frame, snow=snow, transmission=_to_uint8(transmission), mask=_to_uint8(opacity),
                     airlight=np.rint(light).astype(np.uint8)[None, None])
+
+
+def _to_uint8(share):
+    return np.rint(share * 255).astype(np.uint8)[..., None]
 
 
 def snow_on(frames, seed=0, strength=1.0, fps=25, depth=None, start=0, **options):
@@ -398,7 +404,7 @@ def snow_on(frames, seed=0, strength=1.0, fps=25, depth=None, start=0, **options
     snower = SnowOn(frames.shape[1:3], seed, strength, fps, **options)
     parts = [snower(frame, start + t, None if depth is None else depth[t]) for t, frame in enumerate(frames)]
     return SnowyClip(gt=frames, **{name: np.stack([part[name] for part in parts])
-                                   for name in ('lq', 'snow', 'transmission', 'airlight')})
+                                   for name in ('lq', 'snow', 'transmission', 'airlight', 'mask')})
 
 
 def random_snow(size, rng):
