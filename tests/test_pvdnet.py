@@ -7,7 +7,7 @@ from deterministic import DATA, input_for, official_state
 from torch.nn import functional as F
 
 from mmweather.models import ClipProtocol, load_weights, restore_clip, restore_frames
-from mmweather.models.pvdnet import BIMNet, BlurInvariantLoss, PVDLoss, PVDNet
+from mmweather.models.pvdnet import BIMNet, BlurInvariantLoss, EndPointLoss, PVDLoss, PVDNet
 from mmweather.models.temporal import split_scenes
 from mmweather.zoo import build_network
 
@@ -46,7 +46,10 @@ def published():
 @pytest.fixture(scope='module')
 def tiny():
     torch.manual_seed(0)
-    return build_network('pvdnet_tiny').eval()
+    network = build_network('pvdnet_tiny').eval()
+    # it begins as the identity, of which there is nothing to see
+    torch.nn.init.xavier_uniform_(network.deblur.to_residual.weight)
+    return network
 
 
 def clip_of(*shape):
@@ -186,6 +189,42 @@ def test_mixes_can_be_chosen_and_drawn():
         BlurInvariantLoss(mixes=('bx', ))
 
 
+def test_motion_of_an_encoded_frame_is_the_same_as_of_two_frames():
+    torch.manual_seed(0)
+    motion = BIMNet(feature_channels=(4, 8, 8), match_channels=8, refine_channels=(8, ), smooth_channels=(8, 8),
+                    reduction=2).eval()
+    for part in (*motion.matching, *motion.subpixel):
+        torch.nn.init.normal_(part.main[-1].weight, std=0.01)
+    assert motion.size_divisor == 8
+    first, second = clip_of(2, 3, 40, 52).chunk(2)
+    with torch.no_grad():
+        found = motion.between(motion.encode(first), motion.encode(second))
+        torch.testing.assert_close(found, motion(first, second), rtol=1e-4, atol=1e-4)
+        reversed_ = motion(second, first)
+    assert found.shape == (1, 2, 40, 52) and not torch.allclose(found, reversed_, atol=1e-3)
+    # The last four columns are beyond the multiple of 8.
+    assert found[..., :48].abs().min() > 0 and not found[..., 48:].any()
+
+
+def test_end_point_loss_compares_each_level_in_pixels_of_the_full_frame():
+    class Motion:
+        def pyramid(self, current, previous):
+            self.mean = float(current.mean()), float(previous.mean())
+            return [torch.full((1, 2, side, side), 3.0) for side in (2, 4)]
+
+    motion, true = Motion(), torch.full((1, 2, 8, 8), 3.0)
+    blurred, sharp = [torch.zeros(1, 3, 8, 8)] * 2, [torch.ones(1, 3, 8, 8)] * 2
+    assert float(EndPointLoss()(motion, blurred, sharp, true)['loss_flow']) == pytest.approx(0, abs=1e-6)
+    # 3 to the left and 4 up are 5 pixels off; what is not known is not counted
+    true[:, 0] += 3
+    true[:, 1] -= 4
+    true[..., :4] = float('nan')
+    loss = EndPointLoss(weight=2, mixes=('bs', ), eps=1e-3)(motion, blurred, sharp, true)['loss_flow']
+    assert float(loss) == pytest.approx(10, rel=1e-2) and motion.mean == (0, 1)
+    with pytest.raises(ValueError, match='mixes'):
+        EndPointLoss(mixes=())
+
+
 # -- recurrence ------------------------------------------------------------------------------------------------------
 
 def test_image_loss_is_on_the_published_scale_and_does_not_reach_the_motion(tiny):
@@ -228,20 +267,27 @@ def test_any_size_is_padded_and_cropped_back(tiny, size):
     assert restore_clip(tiny, clip_of(1, 2, 3, *size)).shape == (1, 2, 3, *size)
 
 
+def test_zero_init_begins_as_the_identity():
+    network = build_network('pvdnet_tiny').eval()
+    clip = clip_of(1, 2, 3, 48, 48)
+    torch.testing.assert_close(restore_clip(network, clip), clip, rtol=0, atol=1e-6)
+
+
 def test_published_protocol_crops(tiny):
     clip = clip_of(1, 2, 3, 39, 93)
     restored = restore_clip(tiny, clip, protocol='published')
-    assert restored.shape == (1, 2, 3, 36, 92)
-    assert torch.equal(restored, restore_clip(tiny, clip[..., :36, :92], protocol='published'))
+    assert restored.shape == (1, 2, 3, 32, 88)
+    assert torch.equal(restored, restore_clip(tiny, clip[..., :32, :88], protocol='published'))
     # Padding everywhere and cropping within see other borders.
-    assert not torch.equal(restored, restore_clip(tiny, clip)[..., :36, :92])
+    assert not torch.equal(restored, restore_clip(tiny, clip)[..., :32, :88])
+    assert PVDNet().protocols['published'] == ClipProtocol(fit='crop', size_divisor=4)
     with pytest.raises(ValueError, match=r'at least 16 pixels for PVDNet, not 93x9'):
         restore_clip(tiny, clip[..., :9, :], protocol='published')
 
 
 def test_frame_sides_that_do_not_fit_are_named(tiny):
-    with pytest.raises(ValueError, match='multiples of 4'):
-        tiny.step(torch.rand(1, 2, 3, 34, 64), tiny.init_state(torch.rand(1, 2, 3, 34, 64)))
+    with pytest.raises(ValueError, match='multiples of 8'):
+        tiny.step(torch.rand(1, 2, 3, 36, 64), tiny.init_state(torch.rand(1, 2, 3, 36, 64)))
 
 
 def test_half_precision_spares_the_motion(tiny):

@@ -234,7 +234,8 @@ class _Matching(nn.Module):
             second = flow_warp(second, flow * self.scale)
         cost = F.leaky_relu(ops.correlation(first, second, radius=RADIUS, stride=self.stride), 0.1)
         if self.upsample_cost is not None:
-            cost = self.upsample_cost(cost)
+            # odd sides, which only a pyramid of three levels has here, have come out one longer
+            cost = self.upsample_cost(cost)[..., :first.shape[-2], :first.shape[-1]]
         update = self.main(cost).float()
         return update if self.upsample_flow is None else flow + update
 

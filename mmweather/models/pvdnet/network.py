@@ -62,8 +62,6 @@ class PVDNet(RecurrentNetwork):
     scene_cuts = True
     bfloat16_on_cpu = True
     official_layouts = (PVDNET_LAYOUT, )
-    #: As the published numbers were made: frames cropped to multiples of 4, motion estimated within multiples of 32.
-    protocols = dict(published=ClipProtocol(fit='crop', size_divisor=4))
 
     def __init__(self, volume_channels=64, image_channels=32, channels=64, half_channels=64, bottleneck_channels=128,
                  body_channels=128, num_blocks=12, shuffle=1, zero_init=False, motion=None):
@@ -71,6 +69,8 @@ class PVDNet(RecurrentNetwork):
         self.motion = BIMNet(**(motion or {}))
         # For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
         self.step_divisor = 4 * shuffle
+        # As the published numbers were made: frames cropped to multiples of 4, motion estimated within multiples of 32.
+        self.protocols = dict(published=ClipProtocol(fit='crop', size_divisor=self.step_divisor))
         self.size_divisor = self.min_size = math.lcm(self.step_divisor, self.motion.size_divisor)
         self.deblur = DeblurNet(volume_channels, image_channels, channels, half_channels, bottleneck_channels,
                                 body_channels, num_blocks, shuffle)
