@@ -9,6 +9,7 @@ from .progress import progress_on_stderr
 __all__ = ['command']
 
 PARTS = ('gt', 'drop', 'mask', 'streak')
+SNOW_PARTS = ('gt', 'snow', 'transmission', 'mask')
 SCENES = ('drive', 'walk')
 
 
@@ -50,7 +51,7 @@ _ANY_SOURCE = ('Frames of a scene, or at most so many of a video, which then los
 
 @click.group('synth')
 def command():
-    """Render scenes, and rain on them, blur them, or your own video, to train and test with."""
+    """Render scenes, and rain or snow on them, blur them, or your own video, to train and test with."""
     # a plain kill would leave unfinished files behind
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -79,6 +80,8 @@ def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no
     """
     from pathlib import Path
 
+    from mmweather.synthesis import write_vrds
+
     if no_streaks and no_drops:
         raise click.UsageError('--no-streaks and --no-drops together leave no rain; drop one of them.')
     if layout != 'vrds' and (videos is not None or test_videos):
@@ -86,12 +89,58 @@ def rain(source, output, layout, save_parts, videos, test_videos, no_streaks, no
     if layout == 'vrds' and save_parts:
         raise click.UsageError('--save-parts is not needed with --layout vrds, which holds all parts.')
     options.update(streaks=not no_streaks, drops=not no_drops)
+    weather = {name: options.pop(name) for name in ('strength', 'streaks', 'drops')}
+
+    def make(*arguments):
+        return _rainy_frames(*arguments, **weather)
+
     if layout == 'vrds':
-        _write_dataset(source, Path(output), videos, test_videos, **options)
+        _write_dataset(source, Path(output), videos, test_videos, make, write_vrds, **options)
     else:
-        weather = {name: options.pop(name) for name in ('strength', 'streaks', 'drops')}
-        _write_degraded(source, Path(output), layout, PARTS if save_parts else (), 'rainy',
-                        lambda *arguments: _rainy_frames(*arguments, **weather), **options)
+        _write_degraded(source, Path(output), layout, PARTS if save_parts else (), 'rainy', make, **options)
+
+
+@command.command('snow')
+@click.argument('source', metavar='INPUT')
+@click.option('-o', '--output', required=True, metavar='OUTPUT',
+              help='Where to: a video, an image, or a folder for frames or for a dataset.')
+@click.option('--strength', type=click.FloatRange(0, 3), default=1.0, show_default=True,
+              help='1 is heavy snow, about 22 dB.')
+@click.option('--wind', type=click.FloatRange(-20, 20), metavar='M/S',
+              help='Positive to the right.  [default: drawn from the seed]')
+@click.option('--veil', type=click.FloatRange(0, 3), default=1.0, show_default=True,
+              help='Scales the haze of far flakes, 0 for none.')
+@click.option('--layout', type=click.Choice(['video', 'frames', 'rvsd']),
+              help='rvsd: a dataset to train on.  [default: by the suffix of OUTPUT]')
+@click.option('--save-parts', is_flag=True, help='Also write OUTPUT_gt, _snow, _transmission and _mask.')
+@click.option('--videos', type=click.IntRange(0), metavar='N',
+              help='With --layout rvsd: training videos.  [default: all of a folder, 1 of a scene]')
+@click.option('--test-videos', type=click.IntRange(0), default=0, show_default=True, metavar='N',
+              help='With --layout rvsd: test videos after those.')
+@_scene_options(*_ANY_SOURCE)
+def snow(source, output, layout, save_parts, videos, test_videos, strength, wind, veil, **options):
+    """Let it snow on INPUT: a video, a folder of frames, an image, scene:drive or scene:walk.
+
+    Flakes fall in a volume of air before the camera and thicken to a veil far away; all follows from the seed and the
+    frame number alone. Frame rate and audio of a video are kept. With --layout rvsd, INPUT may also be a folder of
+    videos.
+    """
+    from pathlib import Path
+
+    from mmweather.synthesis import write_rvsd
+
+    if layout != 'rvsd' and (videos is not None or test_videos):
+        raise click.UsageError('--videos and --test-videos are for --layout rvsd.')
+    if layout == 'rvsd' and save_parts:
+        raise click.UsageError('--save-parts is for videos and frames: RVSD has no such parts.')
+
+    def make(*arguments):
+        return _snowy_frames(*arguments, strength=strength, wind=wind, veil=veil)
+
+    if layout == 'rvsd':
+        _write_dataset(source, Path(output), videos, test_videos, make, write_rvsd, **options)
+    else:
+        _write_degraded(source, Path(output), layout, SNOW_PARTS if save_parts else (), 'snowy', make, **options)
 
 
 @command.command('blur')
@@ -370,6 +419,18 @@ def _rainy_frames(source, seed, frames, fps, strength, streaks, drops):
         yield rainer(frame, t, depth)
 
 
+def _snowy_frames(source, seed, frames, fps, **weather):
+    """Snow on a source, frame by frame: the dicts of :class:`mmweather.synthesis.SnowOn`."""
+    from itertools import islice
+
+    from mmweather.synthesis import SnowOn
+
+    snower = SnowOn(source.size, seed, fps=float(source.fps or fps or 25), **weather)
+    pairs = source.with_depth() if isinstance(source, _SceneSource) else ((frame, None) for frame in source)
+    for t, (frame, depth) in enumerate(islice(pairs, frames)):
+        yield snower(frame, t, depth)
+
+
 def _blurred_frames(source, seed, frames, fps, strength, shutter):
     """Blur a source, frame by frame: the dicts of :class:`mmweather.synthesis.blur.BlurOn`."""
     from itertools import islice
@@ -436,10 +497,22 @@ def _write_degraded(source, output, layout, parts, word, make, seed, frames, siz
         click.echo(f'{output}: {done} {word} frames of {opened.size[1]}x{opened.size[0]}')
 
 
-def _write_dataset(source, output, videos, test_videos, seed, frames, size, fps, quiet, **rain):
-    """Rainy videos in the VRDS layout; each has its own seed, counted up from the user's."""
-    from mmweather.synthesis import write_vrds
+def _write_dataset(source, output, videos, test_videos, make, write, seed, frames, size, fps, quiet):
+    """Degraded videos in the layout of a dataset; each has its own seed, counted up from the user's.
 
+    Args:
+        source (str): What the user gave as INPUT.
+        output (Path): The dataset's folder.
+        videos (int, optional): The user's.
+        test_videos (int): The user's.
+        make (Callable): See :func:`_write_degraded`.
+        write (Callable): From (folder, name, frames, split) writes one video, such as :func:`write_vrds`.
+        seed (int): The user's.
+        frames (int, optional): The user's.
+        size (tuple[int, int], optional): The user's.
+        fps (float, optional): The user's.
+        quiet (bool): The user's.
+    """
     kind = _scene_kind(source)
     if kind:
         videos = 1 if videos is None else videos
@@ -454,16 +527,16 @@ def _write_dataset(source, output, videos, test_videos, seed, frames, size, fps,
     done = 0
     with progress_on_stderr(quiet) as progress:
 
-        def counted(rainy):
+        def counted(degraded):
             nonlocal done
-            for parts in rainy:
+            for parts in degraded:
                 yield parts
                 done += 1
                 progress(done, total)
 
         for number, (name, opened) in enumerate(jobs):
-            rainy = _rainy_frames(opened, seed + number, frames, fps, **rain)
-            write_vrds(output, name, counted(rainy), 'train' if number < videos else 'test')
+            degraded = make(opened, seed + number, frames, fps)
+            write(output, name, counted(degraded), 'train' if number < videos else 'test')
     if not quiet:
         click.echo(f'{output}: {videos} training and {len(jobs) - videos} test videos, {done} frames')
 

@@ -13,12 +13,18 @@ import cv2
 
 from mmweather.errors import UserError
 
-__all__ = ['FOLDERS', 'VRDSVideo', 'write_vrds']
+__all__ = ['FOLDERS', 'VRDSVideo', 'write_vrds', 'write_whole']
 
 #: Folder of each part of a frame, by split. The rainy folder comes last: a video that is listed there is whole.
 FOLDERS = {
     'train': {'gt': 'gt', 'mask': '01drop', 'drop': 'drop', 'streak': 'mstreak', 'lq': 'lq'},
     'test': {'gt': 'testgt', 'lq': 'testlq'},
+}
+
+_ENCODING = {
+    # weather is noise to the encoder: harder compression takes thrice the time for a few percent
+    '.png': [cv2.IMWRITE_PNG_COMPRESSION, 1],
+    '.jpg': [cv2.IMWRITE_JPEG_QUALITY, 97],
 }
 
 
@@ -36,9 +42,13 @@ class VRDSVideo:
         UserError: If the video is there already or the folder cannot be written to.
     """
 
+    #: Folder of each part by split, and the name of frame number n; datasets of the same kind differ in these.
+    FOLDERS = FOLDERS
+    NAME = '{:08d}.png'
+
     def __init__(self, root, name, split='train'):
         self.root, self.name = Path(root), name
-        self._folders = {part: self.root / folder / name for part, folder in FOLDERS[split].items()}
+        self._folders = {part: self.root / folder / name for part, folder in self.FOLDERS[split].items()}
         self._count = 0
 
     def __enter__(self):
@@ -74,10 +84,10 @@ class VRDSVideo:
             image = parts[part]
             if image.shape[2] == 3:
                 image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-            # rain is noise to the encoder: harder compression takes thrice the time for a few percent
-            _, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            path = _unfinished(folder) / self.NAME.format(self._count)
+            _, data = cv2.imencode(path.suffix, image, _ENCODING[path.suffix])
             try:
-                (_unfinished(folder) / f'{self._count:08d}.png').write_bytes(data.tobytes())
+                path.write_bytes(data.tobytes())
             except OSError as error:
                 raise self._fault(error) from error
         self._count += 1
@@ -96,9 +106,8 @@ class VRDSVideo:
         for folder in self._folders.values():
             shutil.rmtree(_unfinished(folder), ignore_errors=True)
             with suppress(OSError):  # only what is empty goes: folders made for a video that did not come to be
-                folder.parent.rmdir()
-        with suppress(OSError):
-            self.root.rmdir()
+                for parent in folder.relative_to(self.root).parents:
+                    (self.root / parent).rmdir()
 
     def _fault(self, error):
         reason = (error.strerror or str(error)).lower()
@@ -124,8 +133,21 @@ def write_vrds(root, name, frames, split='train'):
     Raises:
         UserError: If the video is there already or cannot be written.
     """
+    return write_whole(VRDSVideo(root, name, split), frames)
+
+
+def write_whole(video, frames):
+    """Write all frames of one video; whole or not at all.
+
+    Args:
+        video (VRDSVideo): The video in the making.
+        frames (Iterable[dict]): Its frames.
+
+    Returns:
+        int: Number of frames.
+    """
     count = 0
-    with VRDSVideo(root, name, split) as video:
+    with video:
         for parts in frames:
             video.write(parts)
             count += 1

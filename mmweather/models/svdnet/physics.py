@@ -43,8 +43,8 @@ def invert(observed, snow, transmission, airlight, beta=0.0, floor=0.0):
 class PhysicalHeads(nn.Module):
     """Reads snow layer, transmission and airlight off a frame's features, and takes them off the features.
 
-    Three light heads, each of which serves twice: its features enter the feature-level inverse, and a convolution with a
-    pixel shuffle shows them as a layer of the frame, where they can be checked against the frame itself.
+    Three light heads, each of which serves twice: its features enter the feature-level inverse, and a convolution with
+    a pixel shuffle shows them as a layer of the frame, where they can be checked against the frame itself.
 
     Args:
         channels (int): Channels of the features at a quarter of the resolution.
