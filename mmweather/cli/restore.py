@@ -1,4 +1,6 @@
 """``mmweather restore``: a bad video in, a better one out."""
+import os
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -12,15 +14,21 @@ __all__ = ['command']
 
 
 @click.command('restore')
-@click.argument('source', metavar='INPUT')
+@click.argument('sources', metavar='INPUT...', nargs=-1, required=True)
 @click.option('-o', '--output', required=True, metavar='OUTPUT',
-              help='Where to: .mp4, .mov, .m4v or .mkv for a video, an image, or a folder for frames.')
+              help="Where to: .mp4, .mov, .m4v or .mkv for a video, an image, a folder for frames, a folder that ends "
+              "in / for results under the inputs' names, or - for y4m to a pipe.")
 @click.option('--model', default='vimpnet_tiny', show_default=True, help='Name of the model.')
 @click.option('--checkpoint', metavar='FILE', help='Weights of the model, ours or the authors\'; the bundled ones if '
               'left out.')
 @click.option('--device', help="Such as 'cuda:0' or 'cpu'; a GPU if there is one.")
-@click.option('--precision', default='auto', show_default=True, type=click.Choice(['auto', 'fp32', 'bf16', 'fp16']),
+@click.option('--dtype', '--precision', 'precision', default='auto', show_default=True,
+              type=click.Choice(['auto', 'float32', 'bfloat16', 'float16', 'fp32', 'bf16', 'fp16']),
+              metavar='auto|float32|bfloat16|float16',
               help='auto: half precision on GPUs, and on CPUs where network and CPU suit it.')
+@click.option('--compile', 'compiled', is_flag=True, help='Compile the network first: worth it for long videos.')
+@click.option('--memory', metavar='SIZE', help='What may be used, such as 4GB: windows and tiles are chosen for it.  '
+              '[default: what is free]')
 @click.option('--window', type=click.IntRange(min=1), metavar='N', help='Frames the network sees at once.')
 @click.option('--tile', type=click.IntRange(min=0), metavar='N',
               help='Side of the tiles in pixels: smaller needs less memory, 0 means whole frames.')
@@ -34,20 +42,104 @@ __all__ = ['command']
 @click.option('--crf', default=16, show_default=True, type=click.IntRange(0, 51),
               help='Quality of the video, 0 is best.')
 @click.option('--lossless', is_flag=True, help='Keep every frame exactly: FFV1 in .mkv, RGB in H.264 otherwise.')
+@click.option('--preview', metavar='SECONDS',
+              help='Restore only so much, such as 10s, from where the video is degraded most.')
+@click.option('--segment', default=100, show_default=True, type=click.IntRange(min=1), metavar='N',
+              help='Frames after which results are kept for good: so many are lost at most by an interruption.')
 @click.option('--restart', is_flag=True, help='Begin anew where an interrupted run could be continued.')
 @click.option('--overwrite/--no-overwrite', default=True, show_default=True, help='Replace an output that exists.')
 @click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.')
-def command(source, output, fps, quiet, **options):
-    """Restore INPUT: a video, a folder of frames, or one image.
+def command(sources, output, fps, quiet, memory, preview, **options):
+    """Restore INPUTs: videos, folders of frames, or images; - for y4m from a pipe.
 
     Frame rate, frame times, audio and subtitles are kept; memory does not grow with the length of the video. Nothing
-    appears under the output's name before it is whole.
+    appears under the output's name before it is whole. After an interruption the same command goes on where it was.
+    Started by torchrun or srun, the ranks share the work.
     """
-    from mmweather.inference import restore_video
+    options.update(fps=_rate(fps), memory=_bytes(memory), preview=_seconds(preview))
     with _terminable(), progress_on_stderr(quiet) as progress:
-        summary = restore_video(source, output, fps=_rate(fps), progress=progress, **options)
+        if '-' in (*sources, output):
+            _restore_pipe(sources, output, progress, quiet, options)
+        else:
+            _restore_files(sources, output, progress, quiet, options)
+
+
+def _restore_pipe(sources, output, progress, quiet, options):
+    """From standard input, to standard output, or both; what there is to say goes to standard error."""
+    from mmweather.errors import UserError
+    from mmweather.inference import restore_stream
+    if len(sources) > 1:
+        raise click.UsageError('a pipe takes one input: give - alone')
+    for name in ('memory', 'preview', 'segment', 'restart', 'overwrite'):
+        if options.pop(name) and name in ('memory', 'preview'):
+            raise click.UsageError(f'--{name} does not go with a pipe')
+    source = sys.stdin.buffer if sources[0] == '-' else sources[0]
+    try:
+        with _standard_output() as stream:
+            summary = restore_stream(source, stream if output == '-' else output, progress=progress, **options)
+    except BrokenPipeError as error:
+        raise UserError('the command after the pipe has ended before all frames were written: see what it says'
+                        ) from error
     if not quiet:
-        click.echo(summary)
+        click.echo(summary, err=True)
+
+
+@contextmanager
+def _standard_output():
+    """The standard output for frames alone; whatever else would be printed there goes to standard error."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), 'wb') as stream:
+        sys.stdout.flush()
+        kept = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        try:
+            yield stream
+        finally:
+            os.dup2(kept, sys.stdout.fileno())
+            os.close(kept)
+
+
+def _restore_files(sources, output, progress, quiet, options):
+    from mmweather.errors import UserError
+    from mmweather.inference import restore_video
+    from mmweather.inference.batch import join_world, restore_many
+    world, local_rank = join_world()
+    into_folder = len(sources) > 1 or output.endswith(('/', os.sep))
+    if world.size == 1 and not into_folder:
+        try:
+            summary = restore_video(sources[0], output, progress=progress, **options)
+        except KeyboardInterrupt:
+            _say_how_to_go_on(output)
+            raise
+        if not quiet:
+            click.echo(summary)
+        return
+    if world.size > 1 and options['device'] is None:
+        options['device'] = _device_of(local_rank)
+    results = restore_many(
+        sources, output if into_folder else [output], world=world, progress=progress if world.rank == 0 else None,
+        report=None if quiet else click.echo, **options)
+    failed = [result for result in results if result.failed]
+    if results and not quiet:
+        click.echo(f'{len(results) - len(failed)} of {len(results)} restored' + (f', {len(failed)} failed:' if failed
+                                                                                 else ''))
+        for result in failed:
+            click.echo(f'  {result.summary}')
+    if failed:
+        raise UserError(f'{len(failed)} of {len(results)} inputs could not be restored: {failed[0].summary}')
+
+
+def _say_how_to_go_on(output):
+    from pathlib import Path
+
+    from mmweather.inference.journal import Journal
+    if Journal(Path(output)).folder.is_dir():
+        click.echo('what is finished is kept: the same command goes on from there', err=True)
+
+
+def _device_of(local_rank):
+    import torch
+    count = torch.cuda.device_count()
+    return f'cuda:{local_rank % count}' if count else None
 
 
 @contextmanager
@@ -71,3 +163,24 @@ def _rate(text):
         raise click.BadParameter(f'{text} is no frame rate; give a number such as 30 or 24000/1001',
                                  param_hint="'--fps'")
     return rate
+
+
+def _bytes(text):
+    if text is None:
+        return None
+    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*', text, re.IGNORECASE)
+    unit = 1024 if match and match[3] else 1000
+    count = int(float(match[1]) * unit ** ' KMGT'.index(match[2].upper() or ' ')) if match else 0
+    if not count:
+        raise click.BadParameter(f'{text} is no size; give something like 4GB or 800MB', param_hint="'--memory'")
+    return count
+
+
+def _seconds(text):
+    if text is None:
+        return None
+    match = re.fullmatch(r'(?:(\d+):)?(\d+(?:\.\d+)?)\s*s?', text.strip())
+    seconds = 60 * int(match[1] or 0) + float(match[2]) if match else 0
+    if not seconds:
+        raise click.BadParameter(f'{text} is no time; give something like 10s or 1:30', param_hint="'--preview'")
+    return seconds

@@ -9,10 +9,13 @@ _HOMES = {
     'open_sink': 'mmweather.inference.media',
     'RestoreSummary': 'mmweather.inference.restore',
     'load_network': 'mmweather.inference.restore',
+    'restore_many': 'mmweather.inference.batch',
+    'restore_stream': 'mmweather.inference.restore',
     'restore_video': 'mmweather.inference.restore',
 }
 
-__all__ = ['RestoreSummary', 'load_network', 'open_sink', 'open_source', 'restore_video']
+__all__ = ['RestoreSummary', 'load_network', 'open_sink', 'open_source', 'restore_many', 'restore_stream',
+           'restore_video']
 
 
 def __getattr__(name):

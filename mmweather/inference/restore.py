@@ -6,9 +6,10 @@ so that memory stays flat and a slow encoder or decoder hides behind the network
 """
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from mmweather.inference.journal import (
     packets_of,
 )
 from mmweather.inference.media import open_sink, open_source
+from mmweather.inference.video import VideoSource
 from mmweather.models.temporal import (
     ClipNetwork,
     ClipProtocol,
@@ -39,7 +41,7 @@ from mmweather.models.temporal import (
 )
 from mmweather.version import __version__
 
-__all__ = ['Restoration', 'RestoreSummary', 'load_network', 'restore_video']
+__all__ = ['Restoration', 'RestoreSummary', 'load_network', 'restore_stream', 'restore_video']
 
 # frames that wait between two of the three stages
 _QUEUE_LENGTH = 4
@@ -143,6 +145,56 @@ def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, progress=N
         return work.finish()
 
 
+def restore_stream(src, dst, model='vimpnet_tiny', checkpoint=None, *, device=None, precision='auto', protocol=None,
+                   window=None, tile=None, scene_cuts=None, fps=None, codec=None, crf=16, lossless=False,
+                   compiled=False, progress=None):
+    """Restore from or to a pipe, where nothing can be resumed: frames go out as soon as they are restored.
+
+    Args:
+        src (str, Path or BinaryIO): A video, a folder of images, or a stream of y4m.
+        dst (str, Path or BinaryIO): The output, or a stream that y4m is written to.
+        model (str or nn.Module): As for :class:`Restoration`, like all that follow. Defaults to ``'vimpnet_tiny'``.
+        progress (Callable[[int, int or None], None], optional): As for :func:`restore_video`. Defaults to None.
+
+    Returns:
+        RestoreSummary: Frames and seconds.
+
+    Raises:
+        UserError: As :class:`Restoration`, and if the stream is no y4m or ends within a frame.
+    """
+    from mmweather.inference.y4m import Y4MSink, Y4MSource
+    device = _choose_device(device)
+    source = Y4MSource(src) if hasattr(src, 'read') else open_source(src)
+    if hasattr(dst, 'write'):
+        sink = Y4MSink(dst, source, fps=fps)
+    else:
+        dst = Path(dst)
+        sink = open_sink(dst, source, fps=fps, codec=codec, crf=crf, lossless=lossless)
+    network = model if isinstance(model, nn.Module) else load_network(model, checkpoint)
+    precision = _choose_precision(precision, device, network)
+    protocol = _choose_protocol(network, protocol, window, tile, scene_cuts)
+    notes, start, done = [], time.perf_counter(), 0
+    reading = Reading(source, Resume(), keeps_faults=False)
+
+    def note_smaller(smaller):
+        notes[:] = [f'went on in tiles of {smaller.tile} pixels because memory ran out']
+
+    with sink, _memory_fault(device), _compiled(network) if compiled else nullcontext(), \
+            closing(_ahead(reading.tensors())) as decoded, _behind(sink.write) as write:
+        decoded = _timed(decoded)
+        restored = restore_frames(network, decoded.items(), protocol, device, _PRECISIONS[precision],
+                                  output_device=device, on_smaller=note_smaller)
+        with closing(restored):
+            for frame in restored:
+                write(_quantised(frame, reading.depths.popleft()))
+                done += 1
+                if progress:
+                    progress(done, source.frame_count)
+    seconds = time.perf_counter() - start
+    return RestoreSummary(dst if isinstance(dst, Path) else Path('-'), done, seconds, str(device), precision,
+                          tuple(getattr(sink, 'dropped', ())), max(0., 1 - decoded.seconds / seconds), 0, tuple(notes))
+
+
 class Restoration:
     """The way from an input to its output, in segments that may be restored one by one.
 
@@ -172,6 +224,11 @@ class Restoration:
             None, which means ``'h264'``, or what is best for lossless video.
         crf (int): Constant rate factor, 0 to 51; smaller is better. Defaults to 16.
         lossless (bool): Keep every frame exactly as it was restored. Defaults to False.
+        memory (int, optional): Bytes that may be used: tiles, and if need be windows, are chosen so that they suffice.
+            Defaults to None, which means what is free, and only looks closer where that could be too little.
+        preview (float, optional): Restore only so many seconds, from where a video is degraded most. Defaults to
+            None.
+        compiled (bool): Compile the network with ``torch.compile``. Defaults to False.
 
     Attributes:
         source (VideoSource or ImageSource): The input.
@@ -184,7 +241,8 @@ class Restoration:
 
     def __init__(self, src, dst, model='vimpnet_tiny', checkpoint=None, *, device=None, precision='auto',
                  protocol=None, window=None, tile=None, scene_cuts=None, overwrite=True, restart=False,
-                 segment=_SEGMENT, fps=None, codec=None, crf=16, lossless=False):
+                 segment=_SEGMENT, fps=None, codec=None, crf=16, lossless=False, memory=None, preview=None,
+                 compiled=False):
         src, self.dst = Path(src), Path(dst)
         self.device = _choose_device(device)
         self.source = open_source(src)
@@ -194,16 +252,21 @@ class Restoration:
         self.network = model if isinstance(model, nn.Module) else load_network(model, checkpoint)
         self.precision = _choose_precision(precision, self.device, self.network)
         self.protocol = _choose_protocol(self.network, protocol, window, tile, scene_cuts)
+        self.notes = []
+        self.is_shared = False
+        if preview is not None:
+            self.notes.append(_cut_to_preview(self.source, preview))
         self._check_sink()
         self.segment = segment
-        self.notes = []
         self._kind = ImageSegment if isinstance(self.sink, ImageSink) else VideoSegment
         self._journal = Journal(self.dst)
         self._restart = restart
         self._identity = dict(
             version=__version__, input=_digest_of_source(self.source), network=digest_of_network(self.network),
             device=self.device.type, precision=self.precision, protocol=asdict(self.protocol), segment=segment,
-            **{**encoding, 'fps': None if fps is None else str(fps)})
+            memory=memory, preview=preview, compiled=compiled, **{**encoding, 'fps': None if fps is None else str(fps)})
+        self._memory = memory
+        self._compiled = compiled
         self._seconds, self._computing, self._frames = 0., 0., 0
 
     def __enter__(self):
@@ -212,6 +275,8 @@ class Restoration:
         notes = self._journal.open(self._identity)
         if 'protocol' in notes:
             self.protocol = ClipProtocol(**notes['protocol'])
+        else:
+            self._suit_memory()
         self.finished = self._journal.finished(self._kind)
         self.resumed = len(self.finished)
         self.count = notes.get('count')
@@ -266,6 +331,10 @@ class Restoration:
             UserError: If the output cannot be written.
         """
         start = time.perf_counter()
+        if self.is_shared:
+            self.finished = self._journal.finished(self._kind)
+        if self.finished != set(range(len(self.finished))) or not self.finished:
+            raise RuntimeError(f'segments of {self.dst} are missing: there are {sorted(self.finished)}')
         if self._kind is VideoSegment:
             segments = [self._journal.segment(index, VideoSegment) for index in range(len(self.finished))]
             with self.sink:
@@ -289,6 +358,8 @@ class Restoration:
         """Restore the segments from ``first`` to before ``stop``, or to the end of the input."""
         start = time.perf_counter()
         begin = first * self.segment
+        if begin and isinstance(self.source, VideoSource):
+            self.source.index()
         end = None if stop is None else stop * self.segment
         resume = self._resume(first)
         reading = Reading(self.source, resume, keeps_faults=isinstance(self.sink, ImageSink))
@@ -296,7 +367,8 @@ class Restoration:
         before = sum(1 for number in self.finished if number < first) * self.segment
         writer = _SegmentWriter(self._journal, self.sink, self._kind, self.segment, begin)
         waiting = 0.
-        with _memory_fault(self.device), writer:
+        compiling = _compiled(self.network) if self._compiled else nullcontext()
+        with _memory_fault(self.device), compiling, writer:
             with closing(_ahead(reading.tensors())) as decoded, _behind(writer.write) as write:
                 decoded = _timed(decoded)
                 restored = restore_frames(
@@ -331,8 +403,25 @@ class Restoration:
             raise UserError(f'{reading.faults[0]} (the {index} images before it are in {self.dst})'
                             ) from reading.faults[0]
         if index != end:
+            if self.is_shared and index != self._listed():
+                raise UserError(f'{self.source.path} says that it has {self._listed()} frames but has {index}: restore '
+                                'it in one process')
             self.count = index
             self._journal.note(count=index)
+
+    def _listed(self):
+        return self.source.index() if isinstance(self.source, VideoSource) else self.source.frame_count
+
+    def _suit_memory(self):
+        """Choose tiles and windows that fit into the memory, and remember them for when the work is resumed."""
+        from mmweather.inference.memory import suit_memory
+        protocol, note = suit_memory(self.network, self.protocol, self.source.size, self._memory, self.device,
+                                     _PRECISIONS[self.precision])
+        if note:
+            self.notes.append(note)
+        if protocol != self.protocol:
+            self.protocol = protocol
+            self._journal.note(protocol=asdict(protocol))
 
     def _resume(self, segment):
         """How to begin with a segment."""
@@ -350,7 +439,7 @@ class Restoration:
         """Memory did not suffice for the tiles: say so, and go on with these, also after an interruption."""
         self.protocol = protocol
         self._journal.note(protocol=asdict(protocol))
-        self.notes = [note for note in self.notes if 'tiles of' not in note]
+        self.notes = [note for note in self.notes if 'memory ran out' not in note]
         self.notes.append(f'went on in tiles of {protocol.tile} pixels because memory ran out')
 
 
@@ -461,6 +550,37 @@ class _timed:  # noqa: N801
             if item is None:
                 return
             yield item
+
+
+def _cut_to_preview(source, seconds):
+    """Leave of a video the seconds in which it is degraded most, and say which."""
+    from mmweather.inference.preview import most_degraded
+    if not isinstance(source, VideoSource):
+        raise UserError(f'{source.path} is no video, of which a preview could be made: leave out --preview')
+    count = source.index() or source.frame_count
+    if not count:
+        raise UserError(f'{source.path} does not say how many frames it has: leave out --preview')
+    length = max(1, min(count, round(seconds * source.fps)))
+    moment = most_degraded(source, seconds)
+    first = bisect_left(source.times, moment / source.time_base)
+    first = max(0, min(first, count - length))
+    source.cut(first, first + length)
+    begin = float(first / source.fps)
+    return f'preview of {begin:.1f} s to {begin + float(length / source.fps):.1f} s'
+
+
+@contextmanager
+def _compiled(network):
+    """Have the network's ``forward`` or ``step`` compiled while the block runs."""
+    name = 'step' if isinstance(network, RecurrentNetwork) else 'forward'
+    setattr(network, name, torch.compile(getattr(network, name)))
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        raise UserError(f'{type(network).__name__} cannot be compiled on this machine '
+                        f'({str(error).strip().splitlines()[0]}): leave out --compile') from error
+    finally:
+        delattr(network, name)
 
 
 def _digest_of_source(source):

@@ -14,6 +14,7 @@ import os
 from array import array
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from itertools import chain
 
 import av
 import numpy as np
@@ -22,7 +23,8 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from mmweather.errors import UserError
 from mmweather.inference.files import check_file, part_file, writing_fault
 
-__all__ = ['CODECS', 'VIDEO_SUFFIXES', 'VideoEncoder', 'VideoSink', 'VideoSource']
+__all__ = ['CODECS', 'MATRICES', 'SCALING', 'VIDEO_SUFFIXES', 'VideoEncoder', 'VideoSink', 'VideoSource',
+           'default_matrix']
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 #: Names of the codecs that video can be written with.
@@ -30,11 +32,11 @@ CODECS = ('h264', 'hevc', 'av1', 'ffv1')
 # transfer functions of HDR (numbers of H.273)
 _HDR = {16: 'PQ', 18: 'HLG'}
 
-# H.273 matrix coefficients -> swscale's number for them, not all named before PyAV 18
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+#: H.273 matrix coefficients -> swscale's number for them, not all named before PyAV 18
+MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT709, _SMPTE170M = 1, 6
 # swscale's default rounding costs 1.3 grey levels on average in a round trip through yuv420p, this costs 0.4
-_SCALING = 0x4 | 0x40000 | 0x2000  # SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT, not named before PyAV 18
+SCALING = 0x4 | 0x40000 | 0x2000  # SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT, not named before PyAV 18
 # top-level boxes of MP4 and MOV
 _BOXES = {b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'mfra', b'sidx', b'uuid', b'udta', b'meta', b'wide', b'free',
           b'skip', b'pdin', b'pnot'}
@@ -59,6 +61,7 @@ class VideoSource:
         durations (array): Durations of these frames in the same units.
         time_base (Fraction): Seconds per unit of ``times``.
         depth (int): Bits per sample.
+        first (int): Number of the first frame in the file, other than 0 after :meth:`cut`.
 
     Raises:
         UserError: If it is missing, empty, no video, cut off, without frames, not decodable or HDR.
@@ -70,6 +73,7 @@ class VideoSource:
         self.path = check_file(path)
         self.times = array('q')
         self.durations = array('q')
+        self.first, self._stop, self._index = 0, None, None
         with self._container() as container:
             stream = _video_stream(container)
             self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -117,19 +121,95 @@ class VideoSource:
         """
         return self._read(start, 'rgb24' if self.depth == 8 else 'rgb48le')
 
+    def index(self):
+        """List the frames by their packets, without decoding them, so that frames can be found quickly.
+
+        Returns:
+            int or None: The number of frames, None if the container does not say enough about them.
+        """
+        if self._index is None:
+            self._index = self._listed()
+            for time, duration in zip(*self._index):
+                self._note_time(time, duration)
+        return len(self._index[0]) - self.first if self._index[0] else None
+
+    def cut(self, first, stop):
+        """From now on, show only some of the frames, as if the video had no others.
+
+        Args:
+            first (int): Number of the first frame.
+            stop (int): Number of the frame after the last one.
+        """
+        self.first, self._stop = first, stop
+        self.frame_count = stop - first
+
+    @property
+    def start_time(self):
+        """Fraction: Seconds at which the first frame is shown if the video was cut, otherwise None."""
+        return self.times[self.first] * self.time_base if self.first else None
+
+    @property
+    def stop_time(self):
+        """Fraction: Seconds at which the last frame's time ends if the video was cut, otherwise None."""
+        if self._stop is None or len(self.times) < self._stop:
+            return None
+        return (self.times[self._stop - 1] + self.durations[self._stop - 1]) * self.time_base
+
+    def thumbnails(self, size=256):
+        """Decode the key frames only, small.
+
+        Args:
+            size (int): Pixels of the longer side. Defaults to 256.
+
+        Yields:
+            tuple[Fraction, ndarray]: Seconds from the start of the file, and the uint8 RGB frame (h, w, 3).
+        """
+        with self._container() as container:
+            stream = _video_stream(container)
+            stream.codec_context.skip_frame = 'NONKEY'
+            for frame in self._decoded(container, stream):
+                if frame.pts is not None:
+                    scale = min(1., size / max(frame.width, frame.height))
+                    height, width = (max(1, round(scale * length)) for length in (frame.height, frame.width))
+                    yield frame.pts * stream.time_base, frame.to_ndarray(format='rgb24', width=width, height=height)
+
+    def _listed(self):
+        """Presentation times and durations of all packets in the order of presentation; nothing where they are odd."""
+        found = []
+        with self._container() as container, suppress(av.FFmpegError, OSError):
+            stream = _video_stream(container)
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    found.append((packet.pts, packet.duration or 0))
+        if any(time is None for time, _ in found):
+            return [], []
+        found.sort()
+        times = [time for time, _ in found]
+        if any(after <= before for before, after in zip(times, times[1:])):
+            return [], []
+        return times, [duration for _, duration in found]
+
     def _read(self, start, pixels):
         reformatter = VideoReformatter()
+        start += self.first
         with self._container() as container:
             stream = _video_stream(container)
             stream.thread_type = 'AUTO'
-            for index, frame in enumerate(self._decoded(container, stream)):
+            found = start and self._index and self._index[0] and self._sought(container, stream, start)
+            frames = found or enumerate(self._decoded(container, stream))
+            for index, frame in frames:
+                if index == self._stop:
+                    return
                 if index == len(self.times):
-                    self._note_time(frame)
+                    self._note_time(frame.pts, frame.duration)
                 if index < start:
                     continue
+                if found and (index >= len(self._index[0]) or frame.pts != self._index[0][index]):
+                    raise UserError(f'{self.path} has frames that cannot be found by their times, such as frame '
+                                    f'{index}: convert it first, or restore it from its start in one process')
                 image = reformatter.reformat(
-                    frame, format=pixels, interpolation=_SCALING, src_colorspace=_MATRICES[_matrix(frame)],
-                    dst_colorspace=_MATRICES[_matrix(frame)], src_color_range=_color_range(frame),
+                    frame, format=pixels, interpolation=SCALING, src_colorspace=MATRICES[_matrix(frame)],
+                    dst_colorspace=MATRICES[_matrix(frame)], src_color_range=_color_range(frame),
                     dst_color_range=ColorRange.JPEG).to_ndarray()
                 image = _upright(image, self._orientation)
                 if image.shape[:2] != self.size:
@@ -137,13 +217,29 @@ class VideoSource:
                                     f'at frame {index}: split it there')
                 yield np.ascontiguousarray(image)
 
-    def _note_time(self, frame):
-        """Append the frame's time; where the container has none, or time stands still, one frame's time further."""
-        duration = (frame.duration or 0) * self._ticks or self._step
-        if frame.pts is None:
+    def _sought(self, container, stream, start):
+        """Frames from number ``start`` on with their numbers, found by its time; None if that does not succeed."""
+        wanted = self._index[0][start] if start < len(self._index[0]) else None
+        try:
+            container.seek(wanted, stream=stream)
+            frames = container.decode(stream)
+            for frame in frames:
+                if frame.is_corrupt or frame.pts is None or frame.pts > wanted:
+                    break
+                if frame.pts == wanted:
+                    return enumerate(chain([frame], self._faultless(frames, start)), start)
+        except (av.FFmpegError, OSError, TypeError):
+            pass
+        container.seek(0)
+        return None
+
+    def _note_time(self, time, duration):
+        """Append a frame's time; where the container has none, or time stands still, one frame's time further."""
+        duration = (duration or 0) * self._ticks or self._step
+        if time is None:
             time = self.times[-1] + self._step if self.times else 0
         else:
-            time = frame.pts * self._ticks
+            time = time * self._ticks
             # a container that rounds times to its ticks is off the true rate by less than one tick on either side
             nearest = self.times[0] + round((time - self.times[0]) / self._step) * self._step if self.times else time
             if abs(time - nearest) < self._ticks:
@@ -178,9 +274,11 @@ class VideoSource:
 
     def _decoded(self, container, stream):
         """Yield the stream's frames, with decoding faults as UserErrors."""
-        index = 0
+        return self._faultless(container.decode(stream), 0)
+
+    def _faultless(self, frames, index):
         try:
-            for frame in container.decode(stream):
+            for frame in frames:
                 yield frame
                 index += 1
         except (av.FFmpegError, OSError) as error:
@@ -251,7 +349,7 @@ class VideoEncoder:
         # every thread holds frames of its own; more than these are no faster
         context.thread_count = min(16, os.cpu_count() or 1)
         if not self.lossless:
-            self._matrix = like.colorspace if like else _default_matrix(height, width)
+            self._matrix = like.colorspace if like else default_matrix(height, width)
             context.colorspace = self._matrix
             context.color_range = ColorRange.MPEG
         if like:
@@ -280,10 +378,10 @@ class VideoEncoder:
         pixels = 'rgb24' if frame.dtype == np.uint8 else 'rgb48le'
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), pixels)
         if self._matrix is None:
-            picture = self.reformatter.reformat(picture, format=self.pix_fmt, interpolation=_SCALING)
+            picture = self.reformatter.reformat(picture, format=self.pix_fmt, interpolation=SCALING)
         else:
             picture = self.reformatter.reformat(
-                picture, format=self.pix_fmt, interpolation=_SCALING, dst_colorspace=_MATRICES[self._matrix],
+                picture, format=self.pix_fmt, interpolation=SCALING, dst_colorspace=MATRICES[self._matrix],
                 src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG)
         picture.pts, picture.duration, picture.time_base = time, duration, self.time_base
         return picture
@@ -299,6 +397,7 @@ class VideoEncoder:
         """
         if self.like is None:
             return index, 1
+        index += self.like.first
         if index >= len(self.like.times):
             raise ValueError(f'frame {index} is written before its source has been read that far')
         return self.like.times[index], self.like.durations[index]
@@ -493,6 +592,10 @@ class _Copier:
         discontinuous = self._input.format.flags & av.format.Flags.ts_discont.value
         start = self._input.start_time if discontinuous else None
         self._start = Fraction(start, av.time_base) if start else Fraction(0)
+        is_cut = source.start_time is not None or source.stop_time is not None
+        if source.start_time is not None:
+            self._start = source.start_time
+        self._stop = source.stop_time if is_cut else None
         self.offset = round(self._start / source.time_base)
         self._targets = {}
         for stream in self._input.streams:
@@ -501,10 +604,18 @@ class _Copier:
         for key, value in self._input.metadata.items():
             if key.lower() not in ('encoder', 'major_brand', 'minor_version', 'compatible_brands'):
                 output.metadata[key] = value
-        output.set_chapters(self._input.chapters())
+        if not is_cut:
+            output.set_chapters(self._input.chapters())
         streams = [self._input.streams[index] for index in self._targets]
         self._packets = self._input.demux(streams) if streams else iter(())
+        if is_cut:
+            self._packets = filter(self._is_inside, self._packets)
         self._waiting = next(self._packets, None)
+
+    def _is_inside(self, packet):
+        """Whether a packet belongs to what was cut out of the video."""
+        time = packet.pts if packet.dts is None else packet.dts
+        return time is not None and self._start <= time * packet.time_base < (self._stop or math.inf)
 
     def _add(self, stream, path):
         try:
@@ -579,16 +690,24 @@ def _time_grid(time_base, fps):
     return Fraction(1, units), units // time_base.denominator, units * fps.denominator // fps.numerator
 
 
-def _default_matrix(height, width):
-    """What players assume of untagged video: BT.709 from HD on, BT.601 below."""
+def default_matrix(height, width):
+    """What players assume of untagged video: BT.709 from HD on, BT.601 below.
+
+    Args:
+        height (int): Height of the frames.
+        width (int): Width of the frames.
+
+    Returns:
+        int: Number of the matrix coefficients in H.273.
+    """
     return _BT709 if max(height, width) >= 1280 or min(height, width) > 576 else _SMPTE170M
 
 
 def _matrix(frame):
     """The frame's YCbCr matrix (number of H.273), assumed by its size where it is not stated."""
-    if frame.colorspace in _MATRICES:
+    if frame.colorspace in MATRICES:
         return frame.colorspace
-    return _default_matrix(frame.height, frame.width)
+    return default_matrix(frame.height, frame.width)
 
 
 def _color_range(frame):
