@@ -10,11 +10,12 @@ import mmweather.ops.layers  # noqa: F401  Registers the operators as convolutio
 
 from .checkpoint import KeyReport, OfficialLayout, load_weights
 from .data_preprocessor import ClipDataPreprocessor
+from .flow_trainer import FlowTrainer
 from .restorer import BaseRestorer
 from .temporal import ClipNetwork, ClipProtocol, RecurrentNetwork, restore_clip, restore_frames
 
 __all__ = [
-    'BaseRestorer', 'ClipDataPreprocessor', 'ClipNetwork', 'ClipProtocol', 'KeyReport', 'OfficialLayout',
+    'BaseRestorer', 'ClipDataPreprocessor', 'ClipNetwork', 'ClipProtocol', 'FlowTrainer', 'KeyReport', 'OfficialLayout',
     'RecurrentNetwork', 'load_weights', 'restore_clip', 'restore_frames',
 ]
 

@@ -22,7 +22,9 @@ def neighbour_flows(flow_network, clip):
     if t == 1:
         return (clip.new_zeros(n, 0, 2, h, w), ) * 2
     earlier, later = clip[:, :-1].reshape(-1, c, h, w), clip[:, 1:].reshape(-1, c, h, w)
-    flows = flow_network(torch.cat((earlier, later)), torch.cat((later, earlier)))
+    # In float32 whatever the autocast: half precision loses the fractions of a pixel, and the error adds up.
+    with torch.autocast(clip.device.type, enabled=False):
+        flows = flow_network(torch.cat((earlier, later)).float(), torch.cat((later, earlier)).float())
     to_next, to_previous = flows.view(2, n, t - 1, 2, h, w)
     return to_next, to_previous
 

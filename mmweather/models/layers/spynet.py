@@ -3,22 +3,46 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmweather.registry import MODELS
+
+from ..checkpoint import OfficialLayout, load_weights
 from .warp import flow_warp
 
+OPENMMLAB_LAYOUT = OfficialLayout(
+    name='SPyNet of OpenMMLab',
+    signature='basic_module.0.basic_module.0.conv.weight',
+    renames=((r'^basic_module\.(\d+)\.basic_module\.(\d+)\.conv\.',
+              lambda m: f'levels.{m[1]}.{2 * int(m[2])}.'), ))
 
+
+@MODELS.register_module()
 class SPyNet(nn.Module):
     """Optical flow by a spatial pyramid of small 7x7 networks, each refining the flow of the level above.
 
     Args:
         num_levels (int): Levels of the pyramid. Defaults to 6.
         widths (tuple[int]): Channels between the five convolutions of a level. Defaults to (32, 64, 32, 16).
+        checkpoint (str, optional): Weights to begin with, our own or those that BasicVSR was trained from. Without,
+            the network begins by saying that nothing moves. Defaults to None.
+
+    Raises:
+        UserError: If ``checkpoint`` cannot be read or does not fit.
     """
 
-    def __init__(self, num_levels=6, widths=(32, 64, 32, 16)):
+    official_layouts = (OPENMMLAB_LAYOUT, )
+
+    def __init__(self, num_levels=6, widths=(32, 64, 32, 16), checkpoint=None):
         super().__init__()
         self.levels = nn.ModuleList(_SPyNetLevel(widths) for _ in range(num_levels))
         self.register_buffer('mean', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        if checkpoint is None:
+            # Random flow leads out of the frame, from where no gradient leads back.
+            for level in self.levels:
+                nn.init.zeros_(level[-1].weight)
+                nn.init.zeros_(level[-1].bias)
+        else:
+            load_weights(self, checkpoint)
 
     @property
     def divisor(self):
