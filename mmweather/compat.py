@@ -9,6 +9,7 @@ waits for their import and mends them right after it, or at once where somebody 
 import functools
 import importlib.util
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -254,7 +255,58 @@ def _wrap_models_on_cpu(distributed):
     wrapper.__init__ = init
 
 
-# --- MMagic ---------------------------------------------------------------------------------------------------------
+# --- MMCV and MMagic ------------------------------------------------------------------------------------------------
+
+
+def _mmcv_is_not_compiled(module):
+    return 'mmcv._ext' not in sys.modules and importlib.util.find_spec('mmcv._ext') is None
+
+
+def _stand_in_for_extension(module):
+
+    class Extension(types.ModuleType):
+        """The place of ``mmcv._ext`` while ``mmcv.ops`` is imported: every function of it is there and says so."""
+
+        def __getattr__(self, name):
+            if name.startswith('__'):
+                raise AttributeError(name)
+
+            def missing(*args, **kwargs):
+                raise NotImplementedError(
+                    f'mmcv.ops needs {name}, which is part of a compiled mmcv only; this is mmcv-lite, for which '
+                    'mmweather provides deform_conv2d and modulated_deform_conv2d: install a full mmcv 2.1 for the '
+                    'rest, or choose a model without it')
+
+            return missing
+
+    sys.modules['mmcv._ext'] = Extension('mmcv._ext')
+
+
+def _has_stand_in(ops):
+    return 'mmcv._ext' in sys.modules and sys.modules['mmcv._ext'].__spec__ is None
+
+
+def _bridge_deformable_convolution(ops):
+    # The modules of mmcv.ops hold what they took from the stand-in. Nobody else is to take it for the real one.
+    del sys.modules['mmcv._ext']
+
+    def modulated_deform_conv2d(input, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1,
+                                deform_groups=1):
+        """mmcv.ops.modulated_deform_conv2d, served by :func:`mmweather.ops.modulated_deform_conv2d`."""
+        from mmweather.ops import modulated_deform_conv2d as serve
+        return serve(input, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups)
+
+    def deform_conv2d(input, offset, weight, stride=1, padding=0, dilation=1, groups=1, deform_groups=1, bias=False,
+                      im2col_step=32):
+        """mmcv.ops.deform_conv2d, served by :func:`mmweather.ops.deform_conv2d`."""
+        from mmweather.ops import deform_conv2d as serve
+        if bias:
+            raise ValueError('mmcv.ops.deform_conv2d has no bias')
+        return serve(input, offset, weight, None, stride, padding, dilation, groups, deform_groups)
+
+    # MMCV's layers call these functions, so DCN, DCNv2 and what is made of them work with their own parameters.
+    _rebind(sys.modules['mmcv.ops.modulated_deform_conv'], 'modulated_deform_conv2d', modulated_deform_conv2d)
+    _rebind(sys.modules['mmcv.ops.deform_conv'], 'deform_conv2d', deform_conv2d)
 
 
 def _numpy_lacks_bool8(module):
@@ -336,6 +388,23 @@ REPAIRS = (
         remedy='passes none for such a model',
         needed=_has_no_cuda,
         apply=_wrap_models_on_cpu),
+    Repair(
+        name='mmcv.ops without a compiler',
+        module='mmcv.ops',
+        symptom='import mmcv.ops fails with "No module named mmcv._ext" where mmcv-lite is installed, and with it '
+        'mmagic.models and mmagic.engine',
+        remedy='imports mmcv.ops without its compiled part; what needs that part says so when it is called',
+        needed=_mmcv_is_not_compiled,
+        apply=_stand_in_for_extension,
+        before=True),
+    Repair(
+        name='deformable convolution of mmcv.ops',
+        module='mmcv.ops',
+        symptom='MMagic\'s BasicVSR++, EDVR and TDAN need a compiled mmcv',
+        remedy='lets mmweather.ops compute deform_conv2d and modulated_deform_conv2d of mmcv.ops, which MMCV\'s layers '
+        'DCN and DCNv2 call',
+        needed=_has_stand_in,
+        apply=_bridge_deformable_convolution),
     Repair(
         name='numpy.bool8 for MMagic',
         module='mmagic',

@@ -82,6 +82,27 @@ FAULTS = {
         model(torch.ones(1, 2)).sum().backward()
         assert model.module.weight.grad.tolist() == [[1, 1]]
     """,
+    'mmcv.ops without a compiler': """
+        import importlib.util, mmcv.ops, torch
+        assert importlib.util.find_spec('mmcv._ext') is None
+        try:
+            mmcv.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)
+        except NotImplementedError as error:
+            assert 'install a full mmcv' in str(error)
+        else:
+            raise AssertionError('nms of nothing')
+    """,
+    'deformable convolution of mmcv.ops': """
+        import mmcv.ops, torch
+        x, offset = torch.rand(1, 2, 5, 5), torch.randn(1, 18, 5, 5)
+        for name, arguments in (('ModulatedDeformConv2d', [torch.rand(1, 9, 5, 5)]), ('DeformConv2d', [])):
+            import mmweather.ops
+            layer = getattr(mmcv.ops, name)(2, 3, 3, padding=1, bias=False)
+            ours = getattr(mmweather.ops, name)(2, 3, 3, padding=1, bias=False)
+            ours.load_state_dict(layer.state_dict())
+            assert torch.equal(layer(x, offset, *arguments), ours(x, offset, *arguments)), name
+        assert mmcv.ops.modulated_deform_conv2d(x, offset, torch.ones(1, 9, 5, 5), layer.weight, None, 1, 1).shape == (1, 3, 5, 5)
+    """,
     'numpy.bool8 for MMagic': """
         import mmagic
         assert mmagic.dtypes['bool'] is bool
