@@ -107,7 +107,8 @@ setup(
     # Spelt out as '.', so that an editable install is a plain .pth file: with setuptools' import finder the folder
     # that holds only .mim would be taken for the package.
     package_dir={'': '.'},
-    package_data={'mmweather.zoo': ['*.json', '*.md', '*.safetensors']},
+    package_data={'mmweather.zoo': ['*.json', '*.md', '*.safetensors'],
+                  'mmweather.models.classifier': ['*.md', '*.safetensors']},
     entry_points={'console_scripts': ['mmweather = mmweather.cli.main:main']},
     cmdclass={'build_py': BuildWithMim, 'editable_wheel': EditableWithMim},
     zip_safe=False,
