@@ -61,8 +61,10 @@ def _plain(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
 
 
 def _koehler(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
-    restored, gt, _ = align_koehler(restored, gt)
-    restored, gt = luma(restored), luma(gt)
+    restored, gt = _koehler_crop(restored, gt)
+    scale, shift = _koehler_alignment(restored, gt)
+    # brightness and shift act on every channel alike, so they act on the luma, a third of the pixels
+    restored, gt = _shift(scale * luma(restored), *shift), _only_shifted(luma(gt), *shift)
     return psnr(restored, gt), ssim(restored, gt)
 
 
@@ -101,6 +103,13 @@ def align_koehler(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.
     Raises:
         ValueError: If the shapes differ or nothing is left inside the border.
     """
+    z, x = _koehler_crop(restored, gt)
+    scale, shift = _koehler_alignment(z, x)
+    return _shift(scale * z, *shift), _only_shifted(x, *shift), shift
+
+
+def _koehler_crop(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both images in landscape without their borders, float64."""
     if restored.shape != gt.shape:
         raise ValueError(f'restored and gt must have the same shape, got {restored.shape} and {gt.shape}')
     if min(gt.shape[:2]) <= 32:
@@ -108,17 +117,29 @@ def align_koehler(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.
                          f'{gt.shape[1]}x{gt.shape[0]} is too small')
     if gt.shape[0] > gt.shape[1]:
         restored, gt = restored.swapaxes(0, 1), gt.swapaxes(0, 1)
-    z, x = (image[16:-16, 16:-16].astype(np.float64) for image in (restored, gt))
-    energy = np.sum(z * z)
-    if energy > 0:
-        z = z * (np.sum(x * z) / energy)
-    correlation = np.fft.irfft2(np.fft.rfft2(x.mean(-1)) * np.conj(np.fft.rfft2(z.mean(-1))), x.shape[:2])
+    return tuple(np.ascontiguousarray(image[16:-16, 16:-16], np.float64) for image in (restored, gt))
+
+
+def _koehler_alignment(z: np.ndarray, x: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """The scale and the shift by which z comes nearest to x."""
+    energy = np.vdot(z, z)
+    scale = float(np.vdot(x, z) / energy) if energy > 0 else 1.0
+    mean_x, mean_z = x @ np.full(3, 1 / 3), z @ np.full(3, scale / 3)
+    correlation = np.fft.irfft2(np.fft.rfft2(mean_x) * np.conj(np.fft.rfft2(mean_z)), mean_x.shape)
     peak = np.unravel_index(np.argmax(correlation), correlation.shape)
     # indices beyond the middle stand for negative shifts
     rows, columns = (int(index) if index <= size // 2 else int(index) - size
                      for index, size in zip(peak, correlation.shape, strict=True))
-    inside = _shift(np.ones_like(x), rows, columns)
-    return _shift(z, rows, columns), x * inside, (rows, columns)
+    return scale, (rows, columns)
+
+
+def _only_shifted(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The image with zeros where a shifted one has none of its pixels."""
+    height, width = image.shape[:2]
+    inside = slice(max(rows, 0), height + min(rows, 0)), slice(max(columns, 0), width + min(columns, 0))
+    kept = np.zeros_like(image)
+    kept[inside] = image[inside]
+    return kept
 
 
 def _shift(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
