@@ -301,7 +301,7 @@ class PairedClipDataset(ClipDataset):
         if not root.is_dir():
             raise UserError(f'{root} is no folder: give the root folder of {cls.__name__} as data_root')
         candidates = [Layout(layout.name, {split: {**layout.splits[split], **(folders or {})}})
-                      for layout in cls.LAYOUTS if split in layout.splits]
+                      for layout in cls.layouts_of(split)]
         if not candidates:
             known = sorted({name for layout in cls.LAYOUTS for name in layout.splits})
             raise UserError(f'{cls.__name__} has no split {split!r}: choose one of {", ".join(known)}')
@@ -315,6 +315,11 @@ class PairedClipDataset(ClipDataset):
                 raise UserError(f'{root} holds no {cls.__name__} {split} split, but {near} does: give that folder')
         raise UserError(f'{root} holds no {cls.__name__} {split} split (looked for '
                         f'{" or ".join(template.format(video="<video>") for template in looked)}): {cls.HOME}')
+
+    @classmethod
+    def layouts_of(cls, split: str) -> list[Layout]:
+        """The layouts that have a split; a dataset whose splits cannot all be declared makes them here."""
+        return [layout for layout in cls.LAYOUTS if split in layout.splits]
 
     @staticmethod
     def list_videos(root: Path, template: str) -> list[str]:
@@ -346,6 +351,19 @@ class PairedClipDataset(ClipDataset):
             str: The identity of the frame within its video.
         """
         return name.rpartition('.')[0] or name
+
+    @classmethod
+    def remark(cls, video: str, folders: dict[str, FrameFolder | None]) -> str | None:  # noqa: ARG003
+        """What `mmweather data check` should say about a whole video although nothing of it is to be mended.
+
+        Args:
+            video (str): Name of the video.
+            folders (dict[str, FrameFolder | None]): The frames of each key.
+
+        Returns:
+            str | None: A sentence without a full stop, or None.
+        """
+        return None
 
     def _listed_videos(self, videos: list[str]) -> list[str]:
         try:

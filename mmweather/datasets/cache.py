@@ -17,7 +17,7 @@ import numpy as np
 from mmweather.errors import UserError
 
 from .base import FrameFolder, PairedClipDataset
-from .frames import read_frame
+from .frames import list_frames, read_frame
 
 __all__ = ['cache_frames']
 
@@ -60,6 +60,9 @@ def cache_frames(dataset: type[PairedClipDataset],
             array = array.with_name(f'{array.name}.npy')
             if FrameFolder(Path(folder), []).cached:
                 raise UserError(f'{folder} is a cached array already: use {root} as it is')
+            if len(list_frames(folder)) > len(info['frame_names'][key]):
+                raise UserError(f'{folder} holds the frames of several videos, which cannot be cached: use a layout '
+                                f'with a folder per video')
             if not array.exists():
                 jobs.append((Path(folder), info['frame_names'][key], key in dataset.GRAY_KEYS, array))
     if jobs:

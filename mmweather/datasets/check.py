@@ -62,6 +62,7 @@ class DatasetReport:
             counts the frames of each ``'<width>x<height>'``.
         problems (list[Problem]): What to mend.
         absent (list[str]): Splits that are not there at all, which is no fault: most people download what they need.
+        remarks (list[str]): What is odd about videos but mended when they are read.
     """
 
     dataset: str
@@ -69,6 +70,7 @@ class DatasetReport:
     rows: list[dict] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -78,7 +80,7 @@ class DatasetReport:
     def to_dict(self) -> dict:
         """dict: Everything, in types that JSON has."""
         return dict(dataset=self.dataset, root=self.root, ok=self.ok, splits_absent=self.absent, table=self.rows,
-                    problems=[dict(vars(problem), fix=problem.fix) for problem in self.problems])
+                    problems=[dict(vars(problem), fix=problem.fix) for problem in self.problems], remarks=self.remarks)
 
 
 def check_dataset(dataset: type[PairedClipDataset],
@@ -126,7 +128,11 @@ def check_dataset(dataset: type[PairedClipDataset],
     with ThreadPoolExecutor(8) as pool:
         for split, layout, video, frames in tasks:
             checker = _VideoChecker(dataset, root, split, layout, video, frames, deep, pool)
-            report.problems.extend(checker.problems())
+            problems = checker.problems()
+            report.problems.extend(problems)
+            remark = None if problems else dataset.remark(video, frames)
+            if remark:
+                report.remarks.append(f'{split} {remark}')
             for key, found_sizes in checker.sizes.items():
                 counts.setdefault((split, key), Counter()).update(videos=1, frames=len(frames[key].names))
                 sizes.setdefault((split, key), Counter()).update(found_sizes)
@@ -227,6 +233,8 @@ class _VideoChecker:
     def _images(self, key: str, folder: FrameFolder):
         def look(name):
             path = folder.path / name
+            if not path.exists():
+                return path, None, 'the file is missing'
             try:
                 size = image_size(path)
                 if not is_whole(path):

@@ -10,7 +10,7 @@ from mmweather.registry import TRANSFORMS
 
 from .base import ClipTransform
 
-__all__ = ['LoadFrames']
+__all__ = ['LoadFrames', 'StackViews']
 
 
 @TRANSFORMS.register_module()
@@ -63,3 +63,32 @@ class LoadFrames(ClipTransform):
         if not isinstance(indices, range):
             return np.stack([frames[index, top:top + height, left:left + width] for index in indices])
         return frames[indices.start:indices.stop:indices.step, top:top + height, left:left + width]
+
+
+@TRANSFORMS.register_module()
+class StackViews(ClipTransform):
+    """Make stereo clips of the views of a pair: ``lq`` and ``right_lq`` become ``lq``, view 0 left, and so on.
+
+    To stand after :class:`LoadFrames` and before :class:`FlipClip`, which has to swap the views when it mirrors them.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Stack.
+
+        Args:
+            results (dict): The sample, with uint8 arrays ``(T, H, W, C)`` under pairs of keys.
+
+        Returns:
+            dict: The sample with arrays ``(T, 2, H, W, C)`` under the left views' keys.
+
+        Raises:
+            UserError: If the sample has no right view.
+        """
+        rights = [key for key in results if key.startswith('right_')]
+        if not rights:
+            raise UserError(f'{results["key"]} has no right view: read it with all keys of the dataset, or take '
+                            'StackViews out of the pipeline')
+        for key in rights:
+            left = key.removeprefix('right_')
+            results[left] = np.stack([results[left], results.pop(key)], axis=1)
+        return results
