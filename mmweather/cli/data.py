@@ -106,6 +106,8 @@ def _print_table(report):
     console.print(table)
     for split in report.absent:
         console.print(f'There is no {split} split.')
+    for remark in getattr(report, 'remarks', []):
+        click.echo(f'{remark}.')
     if report.ok:
         console.print('Nothing to mend.')
 
