@@ -45,6 +45,56 @@ class FreezeHook(Hook):
 
 
 @HOOKS.register_module()
+class FrozenHook(Hook):
+    """Asserts that parts of the generator are frozen through and through, and stay as they were to the bit.
+
+    It freezes nothing itself: distributed training and the optimiser have taken their parameters before any hook runs,
+    so a network freezes by an argument of its own.
+
+    Args:
+        modules (Sequence[str]): Attributes of the generator, such as ``['encoder']``.
+
+    Raises:
+        RuntimeError: If a parameter needs a gradient or is with the optimiser, if a normalisation would update its
+            statistics, or if anything has changed when the training ends.
+    """
+
+    def __init__(self, modules):
+        self.modules = tuple(modules)
+        self._before = {}
+
+    def before_train(self, runner):
+        """Checks gradients and optimiser, and remembers the weights."""
+        optimised = {id(parameter) for group in runner.optim_wrapper.param_groups for parameter in group['params']}
+        for name, module in self._frozen(runner):
+            for key, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    raise RuntimeError(f'FrozenHook: {name}.{key} needs a gradient')
+                if id(parameter) in optimised:
+                    raise RuntimeError(f'FrozenHook: {name}.{key} is with the optimiser; give optim_wrapper '
+                                       "constructor='TrainableOptimWrapperConstructor'")
+            self._before[name] = {key: value.clone() for key, value in module.state_dict().items()}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):  # noqa: ARG002
+        """Checks that normalisations use their statistics and do not update them."""
+        for name, module in self._frozen(runner):
+            if any(part.training for part in module.modules()):
+                raise RuntimeError(f'FrozenHook: {name} is in training mode')
+
+    def after_train(self, runner):
+        """Compares the weights with what they were."""
+        for name, module in self._frozen(runner):
+            changed = [key for key, value in module.state_dict().items()
+                       if not value.equal(self._before[name][key])]
+            if changed:
+                raise RuntimeError(f'FrozenHook: {name}.{changed[0]} has changed')
+
+    def _frozen(self, runner):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        return [(name, model.generator.get_submodule(name)) for name in self.modules]
+
+
+@HOOKS.register_module()
 class SaveFramesHook(Hook):
     """Writes restored frames while testing, ``<folder>/<video>/<name>.png``, under the names they came with.
 

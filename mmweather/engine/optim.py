@@ -1,10 +1,10 @@
-"""Mixed precision wherever it helps."""
+"""Mixed precision wherever it helps, and optimisers of what is trained alone."""
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 
-from mmweather.registry import OPTIM_WRAPPERS
+from mmweather.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -24,3 +24,27 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor, which hands over every parameter, without those that need no gradient.
+
+    A frozen part of a network then has no place in the optimiser at all: no state, no weight decay.
+    """
+
+    def __call__(self, model):
+        """Builds the wrapper for a model.
+
+        Args:
+            model (nn.Module): The model, or what wraps it.
+
+        Returns:
+            OptimWrapper: As configured, with the trainable parameters.
+        """
+        wrapper = super().__call__(model)
+        groups = wrapper.optimizer.param_groups
+        for group in groups:
+            group['params'] = [parameter for parameter in group['params'] if parameter.requires_grad]
+        groups[:] = [group for group in groups if group['params']]
+        return wrapper

@@ -12,7 +12,8 @@ from mmweather.registry import MODELS
 
 from ..checkpoint import read_state_dict
 
-#: Weights of the scales of MS-SSIM (Wang et al., Asilomar 2003).
+#: Side of SSIM's window, and weights of the scales of MS-SSIM (Wang et al., Asilomar 2003).
+_WINDOW = 11
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
@@ -137,20 +138,21 @@ def ms_ssim(image, reference):
         Tensor: A scalar, at most 1.
     """
     side = min(image.shape[-2:])
-    if side < 11:
-        raise ValueError(f'MS-SSIM needs images of at least 11 pixels, got {tuple(image.shape[-2:])}')
-    count = sum(side >> scale >= 11 for scale in range(len(_SCALES)))
-    weights = image.new_tensor(_SCALES[:count])
-    terms = []
-    for scale in range(count):
-        structure, luminance = _ssim_maps(image, reference)
-        last = scale == count - 1
-        term = structure * luminance if last else structure
-        # a negative correlation has no fractional power
-        terms.append(term.mean((1, 2, 3)).clamp(min=1e-4))
-        if not last:
+    if side < _WINDOW:
+        raise ValueError(f'MS-SSIM needs images of at least {_WINDOW} pixels, got {tuple(image.shape[-2:])}')
+    count = sum(side >> scale >= _WINDOW for scale in range(len(_SCALES)))
+    # Autocast would take the products to half precision, and variances are small differences of large numbers.
+    with torch.autocast(image.device.type, enabled=False):
+        image, reference = image.float(), reference.float()
+        weights = image.new_tensor(_SCALES[:count])
+        terms = []
+        for scale in range(count):
+            structure, luminance = _ssim_maps(image, reference)
+            term = structure * luminance if scale == count - 1 else structure
+            # a negative correlation has no fractional power
+            terms.append(term.mean((1, 2, 3)).clamp(min=1e-4))
             image, reference = F.avg_pool2d(image, 2), F.avg_pool2d(reference, 2)
-    return (torch.stack(terms, dim=1)**(weights / weights.sum())).prod(dim=1).mean()
+        return (torch.stack(terms, dim=1)**(weights / weights.sum())).prod(dim=1).mean()
 
 
 def _ssim_maps(image, reference):
@@ -162,12 +164,17 @@ def _ssim_maps(image, reference):
 
 
 def _blur(x):
-    offsets = torch.arange(11, device=x.device, dtype=x.dtype) - 5
-    window = torch.exp(-offsets.square() / (2 * 1.5**2))
-    window = window / window.sum()
-    x = x.flatten(0, 1).unsqueeze(1)
-    x = F.conv2d(F.conv2d(x, window.view(1, 1, 1, 11)), window.view(1, 1, 11, 1))
-    return x
+    # as two matrix products, in a fraction of the time of a convolution with one channel
+    rows, columns = (_blur_matrix(length, x) for length in x.shape[-2:])
+    return rows.T @ x @ columns
+
+
+def _blur_matrix(length, like):
+    """The Gaussian blur along one side without padding, ``(length, length - 10)``."""
+    distance = torch.arange(length, device=like.device)[:, None] - torch.arange(
+        length - _WINDOW + 1, device=like.device) - _WINDOW // 2
+    profile = torch.exp(-distance.to(like.dtype).square() / (2 * 1.5**2)) * (distance.abs() <= _WINDOW // 2)
+    return profile / profile.sum(0)
 
 
 def dark_channel_prior(images, patch=15):
