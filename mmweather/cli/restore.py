@@ -47,9 +47,11 @@ __all__ = ['command']
 @click.option('--segment', default=100, show_default=True, type=click.IntRange(min=1), metavar='N',
               help='Frames after which results are kept for good: so many are lost at most by an interruption.')
 @click.option('--restart', is_flag=True, help='Begin anew where an interrupted run could be continued.')
+@click.option('--save-parts', is_flag=True, help='Also write OUTPUT_snow_map and whatever else the model finds on the '
+              'way; one input, and no going on after an interruption.')
 @click.option('--overwrite/--no-overwrite', default=True, show_default=True, help='Replace an output that exists.')
 @click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.')
-def command(sources, output, fps, quiet, memory, preview, **options):
+def command(sources, output, fps, quiet, memory, preview, save_parts, **options):
     """Restore INPUTs: videos, folders of frames, or images; - for y4m from a pipe.
 
     Frame rate, frame times, audio and subtitles are kept; memory does not grow with the length of the video. Nothing
@@ -58,7 +60,9 @@ def command(sources, output, fps, quiet, memory, preview, **options):
     """
     options.update(fps=_rate(fps), memory=_bytes(memory), preview=_seconds(preview))
     with _terminable(), progress_on_stderr(quiet) as progress:
-        if '-' in (*sources, output):
+        if save_parts:
+            _restore_parts(sources, output, progress, quiet, options)
+        elif '-' in (*sources, output):
             _restore_pipe(sources, output, progress, quiet, options)
         else:
             _restore_files(sources, output, progress, quiet, options)
@@ -82,6 +86,21 @@ def _restore_pipe(sources, output, progress, quiet, options):
                         ) from error
     if not quiet:
         click.echo(summary, err=True)
+
+
+def _restore_parts(sources, output, progress, quiet, options):
+    """One input, in one go, with the network's parts beside the output."""
+    from mmweather.inference.parts import restore_with_parts
+    if len(sources) > 1 or '-' in (*sources, output) or output.endswith(('/', os.sep)):
+        raise click.UsageError('--save-parts takes one input and one output, and no pipes')
+    for name in ('memory', 'preview', 'compiled'):
+        if options.pop(name):
+            raise click.UsageError(f'--{name.removesuffix("d")} does not go with --save-parts')
+    for name in ('segment', 'restart'):
+        del options[name]
+    summary = restore_with_parts(sources[0], output, progress=progress, **options)
+    if not quiet:
+        click.echo(summary)
 
 
 @contextmanager
