@@ -47,6 +47,9 @@ def degrade(kind, frames, seed, scene=None):
         from mmweather.synthesis.blur import blur_on
         blurred = blur_on(frames, seed=seed)
         return blurred.lq, blurred.gt
+    if kind == 'snow':
+        from mmweather.synthesis.snow import snow_on
+        return snow_on(frames, seed=seed, depth=None if scene is None else scene.depth).lq, frames
     raise ValueError(f'degradation: unknown kind {kind!r}')
 
 
@@ -106,6 +109,10 @@ def judge(network, kind, videos, scene_frames=10):
         if kind == 'blur':
             verdicts.append(Verdict('the same by unsharp masking, best of 12 settings', verdicts[-1].before,
                                     max(mean_psnr(sharpened, truth) for sharpened in unsharp_masks(degraded))))
+        if kind == 'snow':
+            from mmweather.zoo import load_bundled
+            verdicts.append(Verdict('the same by the median of 5 aligned frames (--model median)', verdicts[-1].before,
+                                    mean_psnr(restore(load_bundled('median'), degraded), truth)))
         verdicts.append(Verdict('the same video, clean', np.inf, mean_psnr(restore(network, frames), frames)))
     return verdicts
 

@@ -69,7 +69,7 @@ class SyntheticSnow(SyntheticClips):
         if kind >= self.clean_share + self.default_share:
             return random_snow(size, rng)
         height = rng.uniform(200, 480)
-        # a crop is anywhere in the frame, near its top or near its bottom
-        distance = float(np.exp(rng.uniform(np.log(6.0), np.log(25.0))))
-        return SnowOn(size, seed=seed, strength=float(rng.uniform(0.5, 1.4)), distances=(distance, distance),
+        # a crop shows something near, something far, or the way from one to the other
+        near, far = sorted(np.exp(rng.uniform(np.log(5.0), np.log(60.0), 2)))
+        return SnowOn(size, seed=seed, strength=float(rng.uniform(0.5, 1.4)), distances=(far, near),
                       focal=default_focal((height, height * 1.78)))

@@ -26,14 +26,14 @@ class TemporalMedian(RecurrentNetwork):
     Args:
         radius (int): Neighbours on each side; 2 means a median of 5. Defaults to 2.
         tolerance (float): Mean difference in a neighbourhood of 9 pixels, for values in [0, 1], beyond which an aligned
-            neighbour is taken to show something else. Defaults to 0.08.
+            neighbour is taken to show something else. Defaults to 0.2.
     """
 
     needs_weights = False
     # neighbours across a cut show another scene
     scene_cuts = True
 
-    def __init__(self, radius=2, tolerance=0.08):
+    def __init__(self, radius=2, tolerance=0.2):
         super().__init__()
         if radius < 1:
             raise ValueError(f'radius: expected at least 1, got {radius}')
