@@ -120,6 +120,8 @@ class _TemporalNetwork(nn.Module):
         scene_cuts (bool): Whether the everyday protocol starts anew at cuts between scenes. Defaults to False.
         bfloat16_on_cpu (bool): Whether restoring in bfloat16 on a CPU that computes it natively stays within 45 dB
             of float32, so that it may be chosen by itself. Defaults to False.
+        needs_weights (bool): Whether weights must be loaded before the network restores anything; classical methods
+            need none. Defaults to True.
         protocols (dict[str, ClipProtocol]): Protocols by name, such as ``'published'``. Defaults to none.
     """
 
@@ -129,6 +131,7 @@ class _TemporalNetwork(nn.Module):
     tile_overlap: int = 32
     scene_cuts: bool = False
     bfloat16_on_cpu: bool = False
+    needs_weights: bool = True
     protocols: ClassVar[dict[str, ClipProtocol]] = {}
 
     @property

@@ -90,14 +90,22 @@ def bundled_weights():
 def load_weights(network, weights, strict=True):
     """Loads a checkpoint into a network: ours or the authors', see :func:`mmweather.models.load_weights`."""
     from mmweather.models import load_weights as load
+    if not _needs_weights(network):
+        raise UserError(f'{weights if not isinstance(weights, dict) else "the state dict"}: '
+                        f'{type(network).__name__} is computed and not learned; leave the checkpoint out')
     return load(network, weights, strict)
 
 
+def _needs_weights(network):
+    # parts of a method, such as the motion networks, move through neither time nor space and do not say
+    return getattr(network, 'needs_weights', True)
+
+
 def load_bundled(name):
-    """Builds a network and loads the weights that ship for it.
+    """Builds a network and loads the weights that ship for it, if it needs any.
 
     Args:
-        name (str): For example 'vimpnet_tiny'.
+        name (str): For example 'vimpnet_tiny', or 'dcp', which needs none.
 
     Returns:
         nn.Module: The network in evaluation mode, in float32.
@@ -106,6 +114,8 @@ def load_bundled(name):
         UserError: If no weights ship for that model.
     """
     network = build_network(name)
+    if not _needs_weights(network):
+        return network.eval()
     weights = bundled_weights()
     if network.model_name not in weights:
         raise UserError(f'{name}: no weights ship for this model; give a checkpoint, or choose one of '
