@@ -1,0 +1,4 @@
+# pvdnet_tiny with one step of the optimiser per clip instead of one per frame.
+_base_ = '../pvdnet_tiny.py'
+
+model = dict(update='clip')

@@ -1,0 +1,4 @@
+# vimpnet_tiny whose second stage has to find out by itself where raindrops are.
+_base_ = '../vimpnet_tiny.py'
+
+model = dict(loss=dict(mask_weight=0.0, hole_weight=0.0))

@@ -1,0 +1,4 @@
+# vimpnet_tiny whose map of the streaks, the guidance of its alignment, is not told what streaks are.
+_base_ = '../vimpnet_tiny.py'
+
+model = dict(loss=dict(streak_weight=0.0))
