@@ -7,6 +7,7 @@ import pytest
 
 from mmweather.cli.main import main
 from mmweather.datasets import PairedImages
+from mmweather.evaluation import psnr
 from mmweather.synthesis import DOMAINS, degrade, estimate_depth, render_scene
 from mmweather.synthesis.depth import guided_filter
 from mmweather.synthesis.domains import depth_range, draw_parameters, form_image
@@ -221,6 +222,24 @@ def test_guided_filter_smooths_but_keeps_the_edges_of_the_guide():
     smooth = guided_filter(step, noisy, 4, 1e-3)
     assert np.abs(smooth - step).mean() < 0.25 * np.abs(noisy - step).mean()
     assert smooth[:, 19].max() < 0.2 and smooth[:, 20].min() > 0.8
+
+
+# -------------------------------------------------------------------------------------------------------------- judge
+
+
+def test_the_judge_compares_before_and_after_in_every_domain(view, root, monkeypatch):
+    monkeypatch.syspath_prepend(root / 'tools')
+    from judge_domains import judge, table
+
+    scores = judge(lambda image: image // 2, [('scenes', *view), ('film', *view)])
+    assert list(scores) == ['scenes', 'film'] and list(scores['film']) == [*DOMAINS, 'clear']
+    before, after = scores['film']['night']
+    made = degrade(*view, 'night', seed=1000)
+    assert before == pytest.approx(psnr(made.lq, view[0])) and after == pytest.approx(psnr(made.lq // 2, view[0]))
+    lines = table(scores).splitlines()
+    assert len(lines) == 2 + len(DOMAINS) + 2
+    mean = np.mean([scores['scenes'][domain] for domain in DOMAINS], axis=0)
+    assert lines[-2].startswith(f'| **mean** | {mean[0]:.2f} | {mean[1]:.2f} | {mean[1] - mean[0]:+.2f} |')
 
 
 # ------------------------------------------------------------------------------------------------------- command line

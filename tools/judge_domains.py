@@ -110,17 +110,13 @@ def main():
     parser.add_argument('--json', help='file for the numbers')
     args = parser.parse_args()
 
-    if args.model == 'dcp':
-        from mmweather.evaluation import dehaze_dark_channel as restore
+    from mmweather import zoo
+    if args.checkpoint:
+        network = zoo.build_network(args.model)
+        print(zoo.load_weights(network, args.checkpoint))
     else:
-        from mmweather import zoo
-        if args.checkpoint:
-            network = zoo.build_network(args.model)
-            print(zoo.load_weights(network, args.checkpoint))
-        else:
-            network = zoo.load_bundled(args.model)
-        restore = network_restorer(network.eval())
-    scores = judge(restore, clear_images(args.videos, args.scenes), args.per_image)
+        network = zoo.load_bundled(args.model)
+    scores = judge(network_restorer(network.eval()), clear_images(args.videos, args.scenes), args.per_image)
     print(table(scores))
     if args.json:
         Path(args.json).write_text(json.dumps(scores, indent=1) + '\n', encoding='utf-8')

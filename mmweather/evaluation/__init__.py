@@ -1,5 +1,4 @@
 """Metrics by named protocols."""
-from .dark_channel_prior import dehaze_dark_channel
 from .domain_metric import DomainMetric
 from .functional import luma, psnr, ssim
 from .metric import RestorationMetric, summarise
@@ -9,6 +8,6 @@ from .temporal import WarpingErrorMetric, dis_flow, warping_error
 
 __all__ = [
     'DomainMetric', 'NoReferenceMetric', 'PROTOCOLS', 'Protocol', 'RestorationMetric', 'WarpingErrorMetric',
-    'align_koehler', 'dehaze_dark_channel', 'dis_flow', 'luma', 'psnr', 'score', 'score_no_reference', 'ssim',
+    'align_koehler', 'dis_flow', 'luma', 'psnr', 'score', 'score_no_reference', 'ssim',
     'summarise', 'warping_error',
 ]
