@@ -1,6 +1,6 @@
 # CID made narrow (0.9 M parameters) and quick: the encoder sees frames at half their size, and a head of ours predicts
 # at a quarter how every pixel's colour changes. Trained in three phases: cid_tiny_pretrain.py, cid_tiny_supervised.py,
-# cid_tiny_adapt.py; see tools/train_cid_tiny.sh. This config builds, restores and tests.
+# cid_tiny_adapt.py; see tools/train_cid.sh. This config builds, restores and tests.
 _base_ = ['_base_/default_runtime.py', '_base_/data_domains_test.py']
 
 model = dict(

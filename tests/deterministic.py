@@ -62,7 +62,17 @@ def _pvdnet(key, shape):
     return tensor_for(key, shape, 0.5 if 'RBs' in key else 1.15)
 
 
-_FILL = dict(vimpnet=_vimpnet, pvdnet=_pvdnet, pvdnet_large=_pvdnet)
+def _cid(key, shape):
+    if key.endswith('num_batches_tracked'):
+        return torch.tensor(0)
+    if key.endswith('running_var'):
+        return 1 + tensor_for(key, shape).abs()
+    if len(shape) == 1 and key.endswith('weight'):
+        return (0.3 if 'bn3' in key else 1.0) * (1 + tensor_for(key, shape))
+    return tensor_for(key, shape, 1.4 if key.startswith('encoder') else 0.8)
+
+
+_FILL = dict(cid=_cid, vimpnet=_vimpnet, pvdnet=_pvdnet, pvdnet_large=_pvdnet)
 
 
 def official_state(method):

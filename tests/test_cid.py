@@ -1,0 +1,426 @@
+"""CID against the outputs of the published implementation, its phases, and what its parts promise."""
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from deterministic import DATA, input_for, official_state
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from mmweather.engine.hooks import FrozenHook
+from mmweather.errors import UserError
+from mmweather.models import ClipProtocol, load_weights, restore_clip
+from mmweather.models.cid import CIDLoss, CIDNet, Res2Net, SampleWeighting, coral
+from mmweather.models.cid.losses import dark_channel_prior, ms_ssim, total_variation
+from mmweather.models.cid.restorers import in_the_tint_of
+from mmweather.models.cid.weighting import dependence, random_fourier_features
+from mmweather.registry import MODELS
+from mmweather.structures import ClipSample
+from mmweather.zoo import build_network, bundled_weights, load_bundled
+
+MICRO = dict(
+    type='CIDNet', encoder=dict(stem=(4, 4, 8), planes=(8, 8, 16), blocks=(2, 1, 1), pool=False),
+    head=dict(type='affine', hidden=8), shrink=2, min_size=64)
+
+
+@pytest.fixture(scope='module')
+def published():
+    """The network with weights in the published layout, and what it makes of the golden input."""
+    network = CIDNet().eval()
+    state = {f'module.{key}': value for key, value in official_state('cid').items()}
+    report = load_weights(network, dict(model=state))
+    with torch.no_grad():
+        outputs = network((input_for('cid/public', (1, 1, 3, 128, 160), -1, 1) + 1) / 2)
+    return network, report, outputs
+
+
+@pytest.fixture
+def micro():
+    torch.manual_seed(0)
+    return _with_effect(MODELS.build(MICRO))
+
+
+def _with_effect(network):
+    """Weights under which the head does something, and the attention listens to the means."""
+    nn.init.normal_(network.head.to_maps.weight, std=0.3)
+    for block in network.blocks:
+        block.conv2.weight.data.mul_(4)
+        block.channel_attention = nn.Sigmoid()
+    return network.eval()
+
+
+def _batch(labelled, size=64, seed=0):
+    """A batch as the data preprocessor hands it on."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(labelled), 1, 3, size, size)
+    return torch.rand(shape, generator=generator), dict(
+        gt=torch.rand(shape, generator=generator), labelled=torch.tensor(labelled),
+        domain=torch.zeros(len(labelled), dtype=torch.long))
+
+
+def test_parameter_counts():
+    network = CIDNet(freeze_encoder=True)
+    assert sum(p.numel() for p in network.parameters()) == 49_351_930
+    assert sum(p.numel() for p in network.encoder.parameters()) == 28_178_616
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 21_173_314
+    assert sum(p.numel() for p in build_network('cid_tiny').parameters()) <= 2_000_000
+
+
+def test_published_layout_loads_key_by_key(published):
+    _, report, _ = published
+    assert report.complete and report.layout == 'CID (authors)' and len(report.matched) == 990
+
+
+@pytest.mark.parametrize('name', ['output', 'feature'])
+def test_outputs_equal_the_published_network(published, name):
+    golden = np.load(DATA / 'cid_golden.npz')[name]
+    ours = published[2][name].numpy()
+    error = np.abs((ours[:, 0, :, ::4, ::4] if name == 'output' else ours) - golden)
+    assert np.quantile(error, 0.999) < 1e-3 * golden.std()
+    # What this implementation reaches; a looser result means that something changed.
+    assert np.quantile(error, 0.999) < 5e-5 * golden.std()
+
+
+def test_a_published_pk_file_is_recognised_and_never_unpickled(tmp_path, micro):
+    torch.save(dict(model={key: torch.zeros(1) for key in ('module.enhancer.conv1010.weight', 'module.tail1.1.bias')}),
+               tmp_path / 'published.pk')
+    with pytest.raises(UserError, match='does not fit CIDNet'):
+        load_weights(micro, tmp_path / 'published.pk')
+    (tmp_path / 'foreign.pk').write_bytes(pickle.dumps(print))
+    with pytest.raises(UserError, match=r'foreign\.pk'):
+        load_weights(micro, tmp_path / 'foreign.pk')
+
+
+@pytest.mark.parametrize('size', [(32, 32), (33, 50), (48, 80), (5, 130)])
+def test_any_size_is_padded_and_cropped_back(micro, size):
+    narrow = CIDNet(encoder=dict(stem=(4, 4, 8), planes=(8, 12, 16), blocks=(1, 1, 1))).eval()
+    clip = torch.rand(1, 2, 3, *size)
+    for network in (narrow, micro):
+        assert restore_clip(network, clip).shape == clip.shape
+
+
+def test_wrong_shapes_are_named(micro):
+    with pytest.raises(ValueError, match=r'clip: expected shape \(N, T, 3, H, W\), got \(1, 3, 64, 64\)'):
+        micro(torch.rand(1, 3, 64, 64))
+    with pytest.raises(ValueError, match='multiples of 16'):
+        micro(torch.rand(1, 1, 3, 64, 72))
+
+
+def test_the_affine_head_begins_as_the_identity():
+    clip = torch.rand(1, 1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(MODELS.build(MICRO).eval()(clip)['output'], clip, rtol=0, atol=1e-6)
+
+
+def test_the_affine_head_can_take_haze_away_exactly():
+    # J = I / t + A (1 - 1 / t) with one t and one A: matrix and offset of the coarsest band, gains of the finer ones
+    clear = torch.rand(1, 1, 3, 64, 64)
+    transmission, air = 0.4, torch.tensor([0.7, 0.8, 0.9])
+    hazy = clear * transmission + air.view(3, 1, 1) * (1 - transmission)
+    network = MODELS.build(MICRO).eval()
+    gain = 1 / transmission - 1
+    with torch.no_grad():
+        bias = network.head.to_maps.bias
+        bias[:9] = gain * torch.eye(3).flatten()
+        bias[9:12] = -gain * air
+        bias[[12, 16]] = gain
+        torch.testing.assert_close(network(hazy)['output'], clear, rtol=0, atol=1e-5)
+
+
+def test_tiles_agree_with_the_whole_frame(micro):
+    # The means in the attention differ from tile to tile here, so tiles by themselves would differ in colour.
+    ramp = torch.linspace(0, 1, 512)
+    clip = (0.7 * ramp + 0.3 * torch.rand(1, 1, 3, 256, 512)).clamp(0, 1)
+    tiles = ClipProtocol(tile=128, tile_overlap=64)
+    whole = restore_clip(micro, clip, ClipProtocol())
+    micro.survey, survey = lambda mean: {}, micro.survey
+    alone = _psnr(restore_clip(micro, clip, tiles), whole)
+    micro.survey = survey
+    together = _psnr(restore_clip(micro, clip, tiles), whole)
+    assert together > alone + 3, (together, alone)
+    truth = 0.5 * clip
+    assert abs(_psnr(restore_clip(micro, clip, tiles), truth) - _psnr(whole, truth)) < 0.1
+
+
+def test_means_over_tiles_are_the_means_over_the_frame(micro):
+    clip, seen = torch.rand(1, 1, 3, 128, 192), []
+
+    def survey(mean):
+        seen.append(mean(lambda tile: nn.functional.avg_pool2d(tile.flatten(0, 1), 4)))
+        return {}
+
+    micro.survey = survey
+    restore_clip(micro, clip, ClipProtocol(tile=64, tile_overlap=32))
+    means, = seen
+    torch.testing.assert_close(means, clip.mean((1, 3, 4)), rtol=1e-3, atol=1e-3)
+
+
+def test_colour_is_smoothed_over_time_but_not_over_cuts(micro):
+    torch.manual_seed(1)
+    frame, other = torch.rand(3, 64, 64), 0.2 * torch.rand(3, 64, 64)
+    clip = torch.cat([frame.expand(8, -1, -1, -1), other.expand(2, -1, -1, -1)])[None]
+    shift, gain = 0.05 * torch.randn(10, 3, 1, 1), 1 + 0.1 * torch.randn(10, 3, 1, 1)
+    flickering = clip * gain + shift
+    steady, _ = micro.steady(clip, flickering, None)
+    torch.testing.assert_close(steady[:, 0], flickering[:, 0], rtol=0, atol=1e-5)
+    for moment in (torch.mean, torch.std):
+        before, after = (moment(video[0, :8], dim=(2, 3)).diff(dim=0).abs().mean() for video in (flickering, steady))
+        assert after < 0.3 * before
+    # The first frame after the cut is as if it were alone.
+    torch.testing.assert_close(steady[:, 8], flickering[:, 8], rtol=0, atol=1e-4)
+    micro.smooth_colour = False
+    assert micro.steady(clip, flickering, None)[0] is flickering
+
+
+def test_a_video_is_steadied_from_frame_to_frame(micro):
+    clip = torch.rand(1, 1, 3, 64, 64) + 0.01 * torch.randn(1, 4, 3, 1, 1)
+    steady = restore_clip(micro, clip.clamp(0, 1))
+    micro.smooth_colour = False
+    unsteady = restore_clip(micro, clip.clamp(0, 1))
+    torch.testing.assert_close(steady[:, 0], unsteady[:, 0], rtol=0, atol=1e-5)
+    assert (steady[:, 3] - unsteady[:, 3]).abs().max() > 1e-4
+
+
+def test_imagenet_weights_are_read_where_the_user_has_them(tmp_path):
+    options = dict(stem=(4, 4, 8), planes=(8, 8, 8), blocks=(1, 1, 1))
+    file = {key: value for key, value in Res2Net(**options).state_dict().items() if 'num_batches' not in key}
+    torch.save({**file, 'layer4.0.conv1.weight': torch.zeros(1), 'fc.bias': torch.zeros(1)}, tmp_path / 'res2net.pth')
+    encoder = Res2Net(**options, checkpoint=tmp_path / 'res2net.pth')
+    assert torch.equal(encoder.state_dict()['layer3.0.conv3.weight'], file['layer3.0.conv3.weight'])
+    with pytest.raises(UserError, match='does not fit the encoder'):
+        Res2Net(**{**options, 'stem': (4, 4, 16)}, checkpoint=tmp_path / 'res2net.pth')
+
+
+def test_coral_is_numpys_covariance():
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(3, 1, (7, 5)), rng.normal(0, 2, (6, 5))
+    expected = ((np.cov(source.T) - np.cov(target.T))**2).sum() / (4 * 25)
+    ours = coral(torch.from_numpy(source).float(), torch.from_numpy(target).float())
+    assert float(ours) == pytest.approx(expected, rel=1e-5)
+    # Under autocast too: bfloat16 has three digits.
+    with torch.autocast('cpu', torch.bfloat16):
+        assert float(coral(torch.from_numpy(source).float(), torch.from_numpy(target).float())) == pytest.approx(
+            expected, rel=1e-5)
+    assert float(coral(torch.ones(1, 5), torch.from_numpy(target).float())) == 0
+
+
+def test_standardised_coral_does_not_mind_the_scale():
+    source, target = torch.randn(9, 4), torch.randn(8, 4)
+    torch.testing.assert_close(coral(source, target, standardise=True), coral(50 * source, 50 * target, True))
+
+
+def test_dependence_is_the_weighted_covariance_off_the_diagonal():
+    rng = np.random.default_rng(0)
+    features, weights = rng.normal(2, 1, (2, 6, 9)), rng.dirichlet(np.ones(6))
+    expected = 0.0
+    for values in features:
+        mean = weights @ values
+        covariance = (values * weights[:, None]).T @ values - np.outer(mean, mean)
+        expected += (covariance**2).sum() - (np.diag(covariance)**2).sum()
+    ours = dependence(torch.from_numpy(features), torch.from_numpy(weights))
+    assert float(ours) == pytest.approx(expected, rel=1e-9)
+
+
+def test_random_fourier_features_follow_their_formula():
+    features, frequencies, phases = torch.randn(3, 4).double(), torch.randn(2).double(), torch.rand(4, 2).double()
+    ours = random_fourier_features(features, frequencies, phases)
+    for f in range(2):
+        angles = features * frequencies[f] + phases[:, f]
+        low, high = angles.amin(1, keepdim=True), angles.amax(1, keepdim=True)
+        angles = (angles - low) / (high - low) * math.pi / 2
+        torch.testing.assert_close(ours[f], math.sqrt(2 / 2) * (angles.cos() + angles.sin()))
+
+
+def test_sample_weights_lower_a_planted_dependence():
+    torch.manual_seed(0)
+    shared = torch.randn(24, 1)
+    features = torch.randn(24, 12)
+    # Half of the samples have two groups of features in common, the other half has not.
+    features[:12] = 0.3 * features[:12] + shared[:12]
+    weighting = SampleWeighting(12, memory=4, penalty=0.05)
+    weights = weighting(features)
+    assert float(weights.sum()) == pytest.approx(24, rel=1e-5) and float(weights.min()) > 0
+    generator = torch.Generator().manual_seed(99)
+    mapped = random_fourier_features(features, torch.randn(64, generator=generator),
+                                     2 * math.pi * torch.rand(12, 64, generator=generator))
+    assert dependence(mapped, weights / 24) < 0.98 * dependence(mapped, torch.full((24, ), 1 / 24))
+
+
+def test_sample_weights_remember_the_batches_before():
+    weighting = SampleWeighting(6, memory=3, warm_up=2)
+    batches = [torch.randn(5, 6) for _ in range(3)]
+    for batch in batches:
+        weighting(batch)
+    # a cumulative mean over two batches, then nine tenths of it
+    expected = 0.9 * (batches[0][:3] + batches[1][:3]) / 2 + 0.1 * batches[2][:3]
+    torch.testing.assert_close(weighting.memory_features, expected)
+    assert int(weighting.batches) == 3 and not torch.equal(weighting.memory_weights, torch.ones(3))
+    # A resumed training goes on alike.
+    again = SampleWeighting(6, memory=3, warm_up=2)
+    again.load_state_dict(weighting.state_dict())
+    assert torch.equal(again(batches[0]), weighting(batches[0]))
+
+
+def test_loss_terms_and_sample_weights():
+    output, gt = torch.rand(3, 3, 48, 48), torch.rand(3, 3, 48, 48)
+    weights = torch.tensor([3.0, 0.0, 0.0])
+    losses = CIDLoss()(output, gt, output, weights)
+    assert float(losses['loss_weighted']) == pytest.approx(float((output[0] - gt[0]).abs().mean()), rel=1e-5)
+    assert float(losses['loss_l1']) == pytest.approx(float((output - gt).abs().mean()), rel=1e-5)
+    assert set(CIDLoss(ssim_weight=0, sample_weight=0)(output, gt, output)) == {'loss_l1'}
+
+
+def test_ms_ssim_of_one_scale_is_scikit_images_ssim():
+    metrics = pytest.importorskip('skimage.metrics')
+    rng = np.random.default_rng(0)
+    image = rng.random((21, 21))
+    other = np.clip(image + 0.1 * rng.normal(size=image.shape), 0, 1)
+    _, full = metrics.structural_similarity(image, other, data_range=1, gaussian_weights=True, sigma=1.5,
+                                            use_sample_covariance=False, full=True)
+    ours = ms_ssim(*(torch.from_numpy(array).float()[None, None] for array in (image, other)))
+    assert float(ours) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-4)
+
+
+def test_ms_ssim_stays_in_float32_and_is_one_for_equal_images():
+    image = torch.rand(2, 3, 64, 64)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert float(ms_ssim(image, image)) == pytest.approx(1, abs=1e-5)
+        assert ms_ssim(image, image.flip(-1)) < 0.5
+    with pytest.raises(ValueError, match='at least 11'):
+        ms_ssim(image[..., :10], image[..., :10])
+
+
+def test_priors_tell_haze_from_clear_air():
+    clear = torch.rand(1, 3, 64, 64)
+    hazy = 0.4 * clear + 0.6
+    assert dark_channel_prior(hazy) > 0.55 > 0.2 > dark_channel_prior(clear)
+    assert float(total_variation(torch.arange(4.0).expand(1, 1, 4, 4))) == pytest.approx(1.0)
+
+
+def test_contrastive_term_needs_weights_that_fit(tmp_path):
+    torch.save({'features.0.weight': torch.zeros(64, 3, 3, 3)}, tmp_path / 'vgg.pth')
+    with pytest.raises(UserError, match='does not fit VGG-19'):
+        CIDLoss(vgg_checkpoint=tmp_path / 'vgg.pth')
+
+
+def test_tint_is_the_others_and_brightness_stays():
+    images, others = 0.2 + 0.3 * torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16) * torch.tensor([1, 0.7, 0.5])[
+        :, None, None]
+    tinted = in_the_tint_of(images, others)
+    torch.testing.assert_close(tinted.mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
+    ratio, wanted = (batch.mean((-2, -1)) / batch.mean((1, 2, 3))[:, None] for batch in (tinted, others))
+    torch.testing.assert_close(ratio, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_preprocessor_tells_labelled_from_unlabelled():
+    preprocessor = MODELS.build(dict(type='DomainDataPreprocessor'))
+    clip = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    samples = [ClipSample(gt=clip, metainfo=dict(labelled=labelled, domain=domain))
+               for labelled, domain in ((True, 2), (False, -1))]
+    data = preprocessor(dict(inputs=[clip, clip], data_samples=samples), True)
+    assert data['data_samples']['labelled'].tolist() == [True, False]
+    assert data['data_samples']['domain'].tolist() == [2, -1]
+
+
+def _restorer(kind, frozen=False, **options):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type=kind, generator=dict(MICRO, freeze_encoder=frozen),
+                             loss=dict(type='CIDLoss', ssim_weight=0.0), **options))
+
+
+def test_pretraining_teaches_by_a_mean_teacher():
+    restorer = _restorer('SemiSupervisedRestorer', dark_channel_weight=0.1, variation_weight=0.1, ramp_up=1)
+    inputs, targets = _batch([True, False])
+    losses = restorer(inputs, targets, mode='loss')
+    assert set(losses) == {'loss_weighted', 'loss_l1', 'loss_dark_channel', 'loss_variation', 'loss_consistency'}
+    # At first the teacher is the network itself.
+    for mine, theirs in zip(restorer.teacher.parameters(), restorer.generator.parameters()):
+        assert torch.equal(mine, theirs) and not mine.requires_grad
+    sum(losses.values()).backward()
+    assert restorer.generator.encoder.conv1[0].weight.grad is not None
+    with torch.no_grad():
+        restorer.generator.head.to_maps.bias += 1
+    restorer(inputs, targets, mode='loss')
+    # one of eleven steps towards it
+    assert float(restorer.teacher.head.to_maps.bias.detach()[0]) == pytest.approx(10 / 11, rel=1e-5)
+
+
+def test_unlabelled_samples_do_not_see_a_ground_truth():
+    restorer = _restorer('SemiSupervisedRestorer', consistency_weight=0.0)
+    inputs, targets = _batch([True, False])
+    first = restorer(inputs, targets, mode='loss')
+    targets['gt'][1] = 0
+    assert float(restorer(inputs, targets, mode='loss')['loss_l1']) == float(first['loss_l1'])
+    # a batch without labels still has a loss that reaches every parameter
+    assert restorer(*_batch([False, False]), mode='loss')['loss_l1'].requires_grad
+
+
+def test_second_phase_weighs_the_samples():
+    restorer = _restorer('WeightedRestorer', frozen=True, weighting=dict(memory=4)).train()
+    inputs, targets = _batch([True] * 4)
+    losses = restorer(inputs, targets, mode='loss')
+    assert losses['loss_weighted'] != losses['loss_l1'] and int(restorer.weighting.batches) == 1
+    plain = _restorer('WeightedRestorer', frozen=True).train()(inputs, targets, mode='loss')
+    assert plain['loss_weighted'] == plain['loss_l1']
+
+
+def test_adaptation_aligns_and_keeps_the_encoder_bit_by_bit():
+    restorer = _restorer('AdaptationRestorer', frozen=True, alignment=dict(weight=1.0, standardise=True),
+                         tint_share=0.5).train()
+    wrapper = build_optim_wrapper(restorer, dict(
+        type='OptimWrapper', constructor='mmweather.TrainableOptimWrapperConstructor',
+        optimizer=dict(type='Adam', lr=1e-2, weight_decay=0.1)))
+    runner = type('Runner', (), dict(model=restorer, optim_wrapper=wrapper))
+    hook = FrozenHook(['encoder'])
+    hook.before_train(runner)
+    before = {key: value.clone() for key, value in restorer.generator.encoder.state_dict().items()}
+    inputs, targets = _batch([True, True, True, False, False, False])
+    alignments = []
+    for _ in range(8):
+        hook.before_train_iter(runner, 0)
+        losses = restorer(inputs, targets, mode='loss')
+        alignments.append(float(losses['loss_alignment'].detach()))
+        wrapper.update_params(losses['loss_alignment'])
+    hook.after_train(runner)
+    after = restorer.generator.encoder.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert 0 < min(alignments[-3:]) < alignments[0] <= 1
+
+
+def test_a_thawed_encoder_is_noticed():
+    restorer = _restorer('WeightedRestorer', frozen=False)
+    plain = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
+    runner = type('Runner', (), dict(model=restorer, optim_wrapper=build_optim_wrapper(restorer, plain)))
+    with pytest.raises(RuntimeError, match='needs a gradient'):
+        FrozenHook(['encoder']).before_train(runner)
+    restorer.generator.encoder.requires_grad_(False)
+    with pytest.raises(RuntimeError, match='is with the optimiser'):
+        FrozenHook(['encoder']).before_train(runner)
+    with pytest.raises(RuntimeError, match='training mode'):
+        FrozenHook(['encoder']).before_train_iter(runner, 0)
+
+
+def test_bundled_weights_clear_the_haze_and_leave_clear_images_alone():
+    if 'cid_tiny' not in bundled_weights():
+        pytest.fail('no weights of cid_tiny are bundled')
+    from mmweather.evaluation import dehaze_dark_channel, psnr
+    from mmweather.synthesis import degrade
+    from mmweather.synthesis.scenes import render_scene
+    network = load_bundled('cid_tiny')
+    scene = render_scene('drive', frames=1, size=(192, 320), seed=900_077)
+    clear = scene.frames[0]
+    hazy = degrade(clear, scene.depth[0, ..., 0] if scene.depth.ndim == 4 else scene.depth[0], 'haze', seed=3).lq
+
+    def restored(image):
+        clip = torch.from_numpy(image).permute(2, 0, 1)[None, None]
+        return (restore_clip(network, clip)[0, 0] * 255).round().byte().permute(1, 2, 0).numpy()
+
+    assert psnr(restored(hazy), clear) > psnr(hazy, clear) + 2
+    assert psnr(restored(hazy), clear) > psnr(dehaze_dark_channel(hazy), clear)
+    assert psnr(restored(clear), clear) > 22
+
+
+def _psnr(image, reference):
+    return float(-10 * torch.log10((image - reference).square().mean()))
