@@ -712,8 +712,8 @@ def _ahead(items):
 def _behind(function):
     """Give a function that has ``function`` called by a thread, for up to a few items behind.
 
-    The block's end waits for all calls, unless the block failed. After a call that failed no more are made, and its
-    exception is raised by a later call or at the end.
+    The block's end waits for all calls. After a call that failed no more are made, and its exception is raised by a
+    later call or at the end.
     """
     with ThreadPoolExecutor(1, 'encode') as thread:
         waiting = deque()
@@ -733,10 +733,7 @@ def _behind(function):
                 waiting.popleft().result()
             waiting.append(thread.submit(call, item))
 
-        try:
-            yield put
-            while waiting:
-                waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        # when the block fails, what waits is still written: it may complete a segment
+        yield put
+        while waiting:
+            waiting.popleft().result()

@@ -435,6 +435,9 @@ class VideoEncoder:
             quality = {'qp': '0'} if self.codec == 'h264' else {'x265-params': 'lossless=1:log-level=error'}
         elif self.codec == 'hevc':
             quality['x265-params'] = 'log-level=error'
+        if self.codec == 'h264':
+            # without it x264's choice of quantisers differs from run to run, and what is resumed would differ too
+            quality['x264-params'] = 'cpu-independent=1'
         return {**quality, 'preset': self._preset}
 
 
