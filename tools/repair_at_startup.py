@@ -15,7 +15,8 @@ from pathlib import Path
 NAME = 'mmweather_repairs.pth'
 # One line, since site.py executes the lines of such a file that begin with "import". Where mmweather has been removed,
 # nothing happens.
-LINE = 'import importlib.util, importlib; importlib.util.find_spec("mmweather") and importlib.import_module("mmweather")\n'
+LINE = ('import importlib.util as util, importlib; '
+        'util.find_spec("mmweather") and importlib.import_module("mmweather")\n')
 
 
 def main():

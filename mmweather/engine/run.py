@@ -8,6 +8,10 @@ import os
 import sys
 from pathlib import Path
 
+#: What --vis may be: MMEngine's backend, and the module that it needs.
+_VIS_BACKENDS = dict(local=('LocalVisBackend', None), tensorboard=('TensorboardVisBackend', 'tensorboard'),
+                     wandb=('WandbVisBackend', 'wandb'))
+
 
 def train_main(argv=None, prog=None):
     """Trains by a config.
@@ -23,6 +27,10 @@ def train_main(argv=None, prog=None):
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from the latest checkpoint in the work dir, or from the one given')
     parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 where the device is fast at it')
+    parser.add_argument('--vis', choices=list(_VIS_BACKENDS), metavar='|'.join(_VIS_BACKENDS),
+                        help='show input, output, truth and error while training, as files or in a dashboard')
+    parser.add_argument('--vis-interval', type=int, default=500, metavar='N',
+                        help='iterations between two pictures (500)')
     args = parser.parse_args(argv)
     return _guarded(_train, args)
 
@@ -104,6 +112,8 @@ def _train(args):
     config = _config(args)
     if args.amp:
         _use_mixed_precision(config)
+    if args.vis:
+        _show_pictures(config, args.vis, args.vis_interval)
     if args.resume == 'auto':
         # MMEngine would take load_from for what to resume, even where the work dir has something newer.
         latest = find_latest_checkpoint(config.work_dir)
@@ -160,6 +170,20 @@ def _check_weights(config):
     generator = config.model.get('generator')
     if generator is not None:
         print_log(f'{config.load_from}: {load_weights(MODELS.build(generator), config.load_from)}', logger='current')
+
+
+def _show_pictures(config, name, interval):
+    import importlib.util
+
+    from mmweather.errors import UserError
+    backend, module = _VIS_BACKENDS[name]
+    if module and importlib.util.find_spec(module) is None:
+        raise UserError(f'--vis {name}: {module} is not installed; run: pip install {module}')
+    # The curves go on being written to a file too: tools/analysis/plot_log.py reads them there.
+    config.visualizer = dict(type='mmweather.ClipVisualizer', vis_backends=[
+        dict(type=kind) for kind in dict.fromkeys(('LocalVisBackend', backend))])
+    config.custom_hooks = [*config.get('custom_hooks', []),
+                           dict(type='mmweather.ClipVisualizationHook', interval=interval)]
 
 
 def _use_mixed_precision(config):
