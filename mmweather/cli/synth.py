@@ -28,6 +28,24 @@ class FrameSize(click.ParamType):
         return int(height), int(width)
 
 
+class Color(click.ParamType):
+    """A colour as three shares of white with commas between them: ``0.8,0.8,0.85``."""
+
+    name = 'R,G,B'
+
+    def convert(self, value, param, ctx):
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            color = tuple(float(part) for part in value.split(','))
+        except ValueError:
+            color = ()
+        if len(color) != 3 or not all(0 <= part <= 1 for part in color):
+            self.fail(f'{value} is not a colour of three numbers from 0 to 1 such as 0.8,0.8,0.85', param, ctx)
+        return color
+
+
 def _scene_options(frames, fps):
     """The options that both commands have, with the help lines of the two that they take differently."""
     def add(function):
@@ -51,7 +69,7 @@ _ANY_SOURCE = ('Frames of a scene, or at most so many of a video, which then los
 
 @click.group('synth')
 def command():
-    """Render scenes, and rain or snow on them, blur them, or your own video, to train and test with."""
+    """Render scenes, and rain or snow on them, haze or blur them, or your own video, to train and test with."""
     # a plain kill would leave unfinished files behind
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -141,6 +159,74 @@ def snow(source, output, layout, save_parts, videos, test_videos, strength, wind
         _write_dataset(source, Path(output), videos, test_videos, make, write_rvsd, **options)
     else:
         _write_degraded(source, Path(output), layout, SNOW_PARTS if save_parts else (), 'snowy', make, **options)
+
+
+@command.command('haze')
+@click.argument('source', metavar='INPUT')
+@click.option('-o', '--output', required=True, metavar='OUTPUT',
+              help='Where to: a video, an image, or a folder for frames or for a dataset.')
+@click.option('--beta', type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar='1/M',
+              help='Mean density; one sees 3/beta metres far.')
+@click.option('--airlight', type=Color(), help='Colour of the haze.  [default: drawn from the seed]')
+@click.option('--patchy', type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help='Contrast of drifting patches, 0 for even haze.')
+@click.option('--ceiling', type=click.FloatRange(0, min_open=True), metavar='M',
+              help='Metres of haze above the camera, so that the sky shows.  [default: no end]')
+@click.option('--depth', type=click.Path(), metavar='DIR',
+              help='Depth maps in the order of the frames: metres as .npy, or as .npz with depth as `synth scene '
+              '--with-geometry` writes them, or millimetres as 16-bit .png.  [default: estimated]')
+@click.option('--right', type=click.Path(), metavar='INPUT',
+              help='The right view of a rectified stereo pair, of which INPUT is the left one; depth comes from both.')
+@click.option('--stereo', is_flag=True, help='Render the right view of a scene too.')
+@click.option('--baseline', type=click.FloatRange(0, min_open=True), default=0.22, show_default=True, metavar='M',
+              help='Distance of the two cameras.')
+@click.option('--layout', type=click.Choice(['video', 'frames', 'sfvc']),
+              help='sfvc: a stereo dataset to train on, of scenes.  [default: by the suffix of OUTPUT]')
+@click.option('--save-parts', is_flag=True, help='Also write OUTPUT_gt and _transmission.')
+@click.option('--videos', type=click.IntRange(0), metavar='N',
+              help='With --layout sfvc: training sequences.  [default: 1]')
+@click.option('--test-videos', type=click.IntRange(0), default=0, show_default=True, metavar='N',
+              help='With --layout sfvc: test sequences after those.')
+@_scene_options(*_ANY_SOURCE)
+def haze(source, output, layout, save_parts, videos, test_videos, right, stereo, depth, baseline, beta, airlight,
+         patchy, ceiling, **options):
+    """Lay haze over INPUT: a video, a folder of frames, an image, scene:drive or scene:walk.
+
+    The farther, the hazier: a scene knows its depth, a stereo pair is matched, and for anything else depth is given or
+    estimated. Of two views the right one becomes OUTPUT_right. Frame rate and audio of a video are kept.
+    """
+    from pathlib import Path
+
+    from mmweather.synthesis import write_sfvc
+
+    scene = _scene_kind(source) is not None
+    stereo = stereo or layout == 'sfvc'
+    if scene and (right or depth):
+        raise click.UsageError('--right and --depth are for videos and frames; a scene has --stereo and exact depth.')
+    if stereo and not scene:
+        raise click.UsageError('--stereo and --layout sfvc are for scenes; name the other view by --right.')
+    if right and depth:
+        raise click.UsageError('--right and --depth both tell the depth; drop one of them.')
+    if layout != 'sfvc' and (videos is not None or test_videos):
+        raise click.UsageError('--videos and --test-videos are for --layout sfvc.')
+    if layout == 'sfvc' and save_parts:
+        raise click.UsageError('--save-parts is for videos and frames; --layout sfvc holds the clear views.')
+
+    def make(*arguments):
+        return _hazy_frames(*arguments, right, stereo, depth, baseline, beta=beta, airlight=airlight, patchy=patchy,
+                            ceiling=ceiling)
+
+    def write(root, name, frames, split):
+        return write_sfvc(root, name, (dict(left_hazy=parts['lq'], left_clear=parts['gt'], right_hazy=parts['right'],
+                                            right_clear=parts['right_gt']) for parts in frames), split)
+
+    if layout == 'sfvc':
+        _write_dataset(source, Path(output), videos, test_videos, make, write, **options)
+    else:
+        parts = ('gt', 'transmission') if save_parts else ()
+        if stereo or right:
+            parts = ('right', *parts, *(f'right_{part}' for part in parts))
+        _write_degraded(source, Path(output), layout, parts, 'hazy', make, **options)
 
 
 @command.command('blur')
@@ -315,10 +401,13 @@ class _SceneSource:
         return SceneRenderer(self._kind, self.size, self._seed, fps=self.fps,
                              shake=CameraShake(self._seed, strength).rotation)
 
-    def with_depth(self):
+    def renderer(self, **options):
         from mmweather.synthesis import SceneRenderer
 
-        renderer = SceneRenderer(self._kind, self.size, self._seed, fps=self.fps)
+        return SceneRenderer(self._kind, self.size, self._seed, fps=self.fps, **options)
+
+    def with_depth(self):
+        renderer = self.renderer()
         for t in range(self.frame_count):
             view = renderer.frame(t, flow=False)
             yield view.frame, view.depth
@@ -429,6 +518,97 @@ def _snowy_frames(source, seed, frames, fps, **weather):
     pairs = source.with_depth() if isinstance(source, _SceneSource) else ((frame, None) for frame in source)
     for t, (frame, depth) in enumerate(islice(pairs, frames)):
         yield snower(frame, t, depth)
+
+
+def _hazy_frames(source, seed, frames, fps, right, stereo, depth, baseline, **weather):
+    """Haze over a source, frame by frame.
+
+    Yields:
+        dict: ``lq``, ``gt`` and ``transmission``, and of a second view ``right``, ``right_gt`` and
+        ``right_transmission``; uint8.
+    """
+    from itertools import islice
+
+    import numpy as np
+
+    from mmweather.synthesis import HazeOn
+    from mmweather.synthesis.haze import scatter
+
+    rate = float(source.fps or fps or 25)
+    if isinstance(source, _SceneSource):
+        renderer = source.renderer(stereo=stereo, baseline=baseline)
+        air = HazeOn(source.size, seed, fps=rate, intrinsics=renderer.intrinsics, **weather)
+        views = _scene_views(renderer, source.frame_count)
+    else:
+        air = HazeOn(source.size, seed, fps=rate, **weather)
+        views = _matched_views(source, right, baseline) if right else _single_views(source, depth)
+    for t, (images, depths, smooth) in enumerate(islice(views, frames)):
+        transmissions = [air.transmission(t, metres, offset) for metres, offset in zip(depths, (0.0, baseline))]
+        if smooth is not None:
+            transmissions = smooth(*transmissions)
+        made = {}
+        for names, image, transmission in zip(
+                (('lq', 'gt', 'transmission'), ('right', 'right_gt', 'right_transmission')), images, transmissions):
+            made.update(zip(names, (scatter(image, transmission, air.airlight), image,
+                                    np.rint(transmission * 255).astype(np.uint8)[..., None])))
+        yield made
+
+
+def _scene_views(renderer, count):
+    """The views of a scene with their depths; like the next two it yields (images, depths, smoothing or None)."""
+    for t in range(count):
+        view = renderer.frame(t, flow=False)
+        if renderer.stereo:
+            yield (view.frame, view.right), (view.depth, view.right_depth), None
+        else:
+            yield (view.frame, ), (view.depth, ), None
+
+
+def _single_views(source, folder):
+    """The frames of one camera with their depths, from a folder or estimated."""
+    from pathlib import Path
+
+    from mmweather.errors import UserError
+    from mmweather.inference.frames import natural_key
+    from mmweather.synthesis import estimate_depth
+    from mmweather.synthesis.domain_files import read_depth
+
+    if folder is None:
+        for frame in source:
+            yield (frame, ), (estimate_depth(frame), ), None
+        return
+    if not Path(folder).is_dir():
+        raise UserError(f'{folder} is no folder: give a folder of depth maps')
+    files = sorted((file for file in Path(folder).iterdir() if file.suffix in ('.npy', '.npz', '.png')
+                    and not file.name.startswith('.')), key=lambda file: natural_key(file.name))
+    for t, frame in enumerate(source):
+        if t == len(files):
+            raise UserError(f'{folder} has {t} depth maps, fewer than {source.path} has frames: add the others, or '
+                            f'use --frames {t}')
+        yield (frame, ), (read_depth(files[t], frame.shape[:2]), ), None
+
+
+def _matched_views(left, right, baseline):
+    """The frames of a stereo pair with the depths that matching them gives, and the smoothing by their edges."""
+    from itertools import zip_longest
+
+    from mmweather.errors import UserError
+    from mmweather.synthesis.fog import StereoCamera, StereoFog
+    from mmweather.synthesis.rain import default_focal
+
+    right = _open(right, None)
+    if right.size != left.size or (right.fps and left.fps and right.fps != left.fps):
+        raise UserError(f'{right.path} has another size or frame rate than {left.path}: both views must be of one '
+                        'camera pair')
+    height, width = left.size
+    focal = default_focal(left.size)
+    camera = StereoCamera(focal, focal, (width - 1) / 2, (height - 1) / 2, baseline)
+    for t, images in enumerate(zip_longest(left, right)):
+        if any(image is None for image in images):
+            raise UserError(f'{(left, right)[images[1] is None].path} ends after {t} frames, before the other view: '
+                            'both views must be of one length')
+        fog = StereoFog(*images, camera)
+        yield images, fog.depth, fog.smooth
 
 
 def _blurred_frames(source, seed, frames, fps, strength, shutter):

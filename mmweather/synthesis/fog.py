@@ -251,8 +251,19 @@ class StereoFog:
         Returns:
             tuple[numpy.ndarray, numpy.ndarray]: Left and right, float32 ``(H, W)`` in [0, 1].
         """
-        return tuple(np.clip(smooth(np.exp(np.float32(-beta) * distance)), 0, 1)
-                     for smooth, distance in zip(self._filters, self._distance))
+        return self.smooth(*(np.exp(np.float32(-beta) * distance) for distance in self._distance))
+
+    def smooth(self, left, right):
+        """Smooth transmission, each view's by its clear image, so that its edges are theirs.
+
+        Args:
+            left (numpy.ndarray): Transmission of the left view, float32 ``(H, W)``.
+            right (numpy.ndarray): Of the right view.
+
+        Returns:
+            tuple[numpy.ndarray, numpy.ndarray]: Left and right, float32 ``(H, W)`` in [0, 1].
+        """
+        return tuple(np.clip(smooth(view), 0, 1) for smooth, view in zip(self._filters, (left, right)))
 
     def __call__(self, beta, airlight):
         """Lay fog over the pair.
