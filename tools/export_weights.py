@@ -117,6 +117,25 @@ def judge(network, kind, videos, scene_frames=10):
     return verdicts
 
 
+def domain_table(network, videos):
+    """Scores the network on every domain of haze, and the dark channel prior beside it.
+
+    Args:
+        network (nn.Module): In evaluation mode.
+        videos (list[str]): Real clear videos that were not trained on.
+
+    Returns:
+        str: Both tables of :mod:`judge_domains`.
+    """
+    import judge_domains
+
+    from mmweather.zoo import load_bundled
+    ours, prior = (judge_domains.table(judge_domains.judge(judge_domains.network_restorer(method),
+                                                           judge_domains.clear_images(videos)))
+                   for method in (network, load_bundled('dcp')))
+    return f'{ours}\n\nThe same by the dark channel prior (`--model dcp`):\n\n{prior}'
+
+
 def main():
     """Runs the export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,9 +153,12 @@ def main():
     network = zoo.build_network(args.config)
     print(zoo.load_weights(network, args.checkpoint))
     network.half().float().eval()
-    verdicts = judge(network, args.degradation, args.judge)
-    table = '\n'.join(('| judged on | before (dB) | after (dB) | gain (dB) |', '| --- | --- | --- | --- |',
-                       *map(str, verdicts)))
+    if args.degradation == 'haze':
+        table = domain_table(network, args.judge)
+    else:
+        verdicts = judge(network, args.degradation, args.judge)
+        table = '\n'.join(('| judged on | before (dB) | after (dB) | gain (dB) |', '| --- | --- | --- | --- |',
+                           *map(str, verdicts)))
     Console().print(table)
     if args.dry_run:
         return
@@ -149,10 +171,14 @@ def write(network, path, table, args):
     from safetensors.torch import save_file
 
     from mmweather import __version__
-    state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+    state = {key: (value.half() if value.is_floating_point() else value).contiguous()
+             for key, value in network.state_dict().items()}
     save_file(state, path, metadata=dict(model=network.model_name, package=f'mmweather {__version__}',
                                          license='Apache-2.0'))
     parameters = sum(p.numel() for p in network.parameters())
+    seeds = HELD_OUT
+    if args.degradation == 'haze':
+        from judge_domains import HELD_OUT as seeds
     path.with_suffix('.md').write_text(f"""# {network.model_name}
 
 {parameters:,} parameters, float16, {path.stat().st_size / 1e6:.2f} MB. Licence: Apache-2.0.
@@ -164,7 +190,7 @@ def write(network, path, table, args):
 
 {table}
 
-PSNR by the protocol `vrds` (8-bit RGB), mean over frames. The scenes' seeds ({HELD_OUT.start} to {HELD_OUT.stop - 1})
+PSNR by the protocol `vrds` (8-bit RGB), mean over frames. The scenes' seeds ({seeds.start} to {seeds.stop - 1})
 and the real video were never trained on.
 """, encoding='utf-8')
     Console().print(f'Wrote {path} and its card.')
