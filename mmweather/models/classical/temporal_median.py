@@ -41,21 +41,21 @@ class TemporalMedian(RecurrentNetwork):
         self.tolerance = tolerance
 
     def init_state(self, frames):
-        """Before the first frame there is only the first frame."""
-        return frames[:, :1].expand(-1, self.radius, -1, -1, -1)
+        """Nothing comes before the first frame: its median is over fewer frames."""
+        return frames[:, :0]
 
     def step(self, frames, state):
-        """Restore one frame; see :meth:`RecurrentNetwork.step`. The state is the frames before it."""
-        seen = torch.cat((state, frames), dim=1)
+        """Restore one frame; see :meth:`RecurrentNetwork.step`. The state is up to ``radius`` frames before it."""
         here = frames[:, 0]
-        observed = [here if index == self.radius else self._aligned(here, seen[:, index])
-                    for index in range(seen.shape[1])]
-        return torch.stack(observed).median(dim=0).values, seen[:, 1:1 + self.radius]
+        # behind the end of a video its last frame is repeated, which would outvote the others
+        after = [later for earlier, later in zip(frames.unbind(1), frames.unbind(1)[1:])
+                 if not torch.equal(earlier, later)]
+        observed = [here, *(self._aligned(here, other) for other in (*state.unbind(1), *after))]
+        # of an even number of frames this takes the lower middle: what falls is bright
+        return torch.stack(observed).median(dim=0).values, torch.cat((state, frames[:, :1]), dim=1)[:, -self.radius:]
 
     def _aligned(self, here, other):
         """``other`` ``(N, 3, H, W)`` as seen from ``here``, which fills what it does not show."""
-        if torch.equal(here, other):
-            return other
         flow = torch.stack([_dis_flow(*pair) for pair in zip(here, other)]).to(here)
         warped = flow_warp(other, flow, padding_mode='border')
         shown = flow_warp(torch.ones_like(other[:, :1]), flow) > 0.999
