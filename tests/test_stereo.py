@@ -2,12 +2,16 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from mmweather.cli.main import main
 from mmweather.datasets import SFVC, FlipClip, SyntheticHaze
 from mmweather.datasets.cache import cache_frames
 from mmweather.datasets.check import check_dataset
 from mmweather.errors import UserError
+from mmweather.inference import open_sink, open_source, restore_stereo, restore_video
 from mmweather.synthesis.sfvc import IMAGES, LISTS, image_path, lists_folder, write_sfvc
+from mmweather.zoo import build_network
 
 LOAD = [dict(type='LoadFrames'), dict(type='StackViews')]
 SIZE = (16, 24)
@@ -207,3 +211,138 @@ def test_scenes_too_short_or_small_are_named(scenes):
         SyntheticHaze(**{**scenes, 'num_frames': 4})
     with pytest.raises(UserError, match='smaller than crops of 128x64'):
         SyntheticHaze(**{**scenes, 'crop_size': (64, 128)})
+
+
+# -- two views in, two views out -------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def identity():
+    """A network that gives back what it gets: so its head begins."""
+    torch.manual_seed(0)
+    return build_network('pmcn_tiny').eval()
+
+
+@pytest.fixture(scope='module')
+def brightens_right(identity):
+    """A network that answers for each view by itself: it makes the right one brighter."""
+    class Brighten(type(identity)):
+        def step(self, frames, state):
+            assert frames.shape[1:3] == (1, 2)
+            return frames[:, 0] + torch.tensor([0, 0.2]).view(1, 2, 1, 1, 1), state
+
+    network = build_network('pmcn_tiny').eval()
+    network.__class__ = Brighten
+    return network
+
+
+def random_frames(count, size, seed):
+    # dark enough that nothing is clipped
+    return np.random.default_rng(seed).integers(0, 200, (count, *size, 3), dtype=np.uint8)
+
+
+def write_folder(path, frames):
+    for t, frame in enumerate(frames):
+        write(path / f'{t:03d}.png', frame)
+    return path
+
+
+def read_folder(path):
+    return np.stack(list(open_source(path)))
+
+
+@pytest.mark.parametrize('size', [(32, 48), (19, 37)])
+def test_two_folders_come_back_under_their_own_names(identity, brightens_right, tmp_path, size):
+    left, right = (random_frames(3, size, seed) for seed in range(2))
+    sources = write_folder(tmp_path / 'l', left), write_folder(tmp_path / 'r', right)
+    outputs = tmp_path / 'out_l', tmp_path / 'out_r'
+    summary = restore_stereo(sources, outputs, identity, precision='fp32')
+    assert summary.frames == 3
+    np.testing.assert_array_equal(read_folder(outputs[0]), left)
+    np.testing.assert_array_equal(read_folder(outputs[1]), right)
+    restore_stereo(sources, outputs, brightens_right, precision='fp32')
+    np.testing.assert_array_equal(read_folder(outputs[0]), left)
+    np.testing.assert_array_equal(read_folder(outputs[1]), right + 51)
+
+
+@pytest.mark.parametrize(('layout', 'axis'), [('sbs', 2), ('tb', 1)])
+def test_views_in_one_frame_are_taken_apart_and_put_together(brightens_right, tmp_path, layout, axis):
+    left, right = (random_frames(2, (16, 24), seed) for seed in range(2))
+    source = write_folder(tmp_path / 'both', np.concatenate([left, right], axis=axis))
+    restore_stereo([source], [tmp_path / 'out'], brightens_right, layout=layout, precision='fp32')
+    np.testing.assert_array_equal(read_folder(tmp_path / 'out'), np.concatenate([left, right + 51], axis=axis))
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Stereo videos of 4 frames and lonely ones of another length, rate and size, by name."""
+    root = tmp_path_factory.mktemp('videos')
+    for name, count, size, fps in (('left', 4, (32, 48), 25), ('right', 4, (32, 48), 25), ('short', 3, (32, 48), 25),
+                                   ('fast', 4, (32, 48), 30), ('large', 4, (48, 48), 25)):
+        with open_sink(root / f'{name}.mp4', fps=fps) as sink:
+            for frame in cv2.blur(random_frames(count, size, 7).reshape(-1, *size[1:], 3), (9, 9)).reshape(
+                    count, *size, 3):
+                sink.write(frame)
+    return root
+
+
+@pytest.fixture(scope='module')
+def checkpoint(identity, tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
+    torch.save(identity.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize('order', ['inputs first', 'outputs first'])
+def test_command_takes_two_inputs_and_two_outputs(videos, checkpoint, tmp_path, order):
+    inputs = [str(videos / 'left.mp4'), str(videos / 'right.mp4')]
+    outputs = ['-o', str(tmp_path / 'l.mp4'), str(tmp_path / 'r.mp4')]
+    files = [*inputs, *outputs] if order == 'inputs first' else [*outputs, *inputs]
+    assert run(['restore', *files, '--model', 'pmcn_tiny', '--checkpoint', str(checkpoint), '-q']) == 0
+    for view in 'lr':
+        restored = open_source(tmp_path / f'{view}.mp4')
+        assert len(list(restored)) == 4 and restored.fps == 25 and restored.size == (32, 48)
+
+
+def test_command_takes_views_side_by_side(videos, checkpoint, tmp_path):
+    assert run(['restore', str(videos / 'left.mp4'), '-o', str(tmp_path / 'x.mp4'), '--stereo', 'sbs', '--model',
+                'pmcn_tiny', '--checkpoint', str(checkpoint), '-q']) == 0
+    assert open_source(tmp_path / 'x.mp4').size == (32, 48)
+
+
+@pytest.mark.parametrize(('other', 'fault'), [
+    ('short', 'short.mp4 ends after 3 frames but .*left.mp4 goes on'),
+    ('fast', '25 frames per second but .*fast.mp4 has 30 frames per second'),
+    ('large', 'left.mp4 has 48x32 pixels but .*large.mp4 has 48x48 pixels'),
+])
+@pytest.mark.parametrize('swapped', [False, True])
+def test_views_that_do_not_belong_together_are_refused(identity, videos, tmp_path, other, fault, swapped):
+    names = ('left', other)[::-1 if swapped else 1]
+    if swapped:
+        fault = other
+    with pytest.raises(UserError, match=fault):
+        restore_stereo([videos / f'{name}.mp4' for name in names], [tmp_path / 'l.mp4', tmp_path / 'r.mp4'], identity)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stereo_faults_are_one_sentence_each(identity, videos, tmp_path):
+    left, right, out = videos / 'left.mp4', videos / 'right.mp4', tmp_path / 'out.mp4'
+    with pytest.raises(UserError, match='pmcn_tiny restores stereo video: give it two inputs and two outputs'):
+        restore_video(left, out, identity)
+    with pytest.raises(UserError, match='restores one view'):
+        restore_stereo([left, right], [out, tmp_path / 'r.mp4'], build_network('vimpnet_tiny'))
+    with pytest.raises(UserError, match='two inputs and two outputs'):
+        restore_stereo([left, right], [out], identity)
+    with pytest.raises(UserError, match='named for both views'):
+        restore_stereo([left, right], [out, out], identity)
+    with pytest.raises(UserError, match='overwritten'):
+        restore_stereo([left, right], [out, left], identity)
+    odd = write_folder(tmp_path / 'odd', random_frames(1, (16, 25), 0))
+    with pytest.raises(UserError, match='25x16, which cannot be halved'):
+        restore_stereo([odd], [tmp_path / 'o'], identity, layout='sbs')
+
+
+def run(arguments):
+    """Exit code of the command."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code or 0

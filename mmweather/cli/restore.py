@@ -13,7 +13,17 @@ from .progress import progress_on_stderr
 __all__ = ['command']
 
 
-@click.command('restore')
+class _TwoOutputs(click.Command):
+    """A command that notes what follows the value of ``-o``: of a stereo video the output of the right view."""
+
+    def parse_args(self, ctx, args):
+        for place, argument in enumerate(args):
+            if argument in ('-o', '--output') and place + 2 < len(args) and not args[place + 2].startswith('-'):
+                ctx.meta['mmweather.second_output'] = args[place + 2]
+        return super().parse_args(ctx, args)
+
+
+@click.command('restore', cls=_TwoOutputs)
 @click.argument('sources', metavar='INPUT...', nargs=-1, required=True)
 @click.option('-o', '--output', required=True, metavar='OUTPUT',
               help="Where to: .mp4, .mov, .m4v or .mkv for a video, an image, a folder for frames, a folder that ends "
@@ -47,25 +57,68 @@ __all__ = ['command']
 @click.option('--segment', default=100, show_default=True, type=click.IntRange(min=1), metavar='N',
               help='Frames after which results are kept for good: so many are lost at most by an interruption.')
 @click.option('--restart', is_flag=True, help='Begin anew where an interrupted run could be continued.')
+@click.option('--stereo', type=click.Choice(['sbs', 'tb']),
+              help='INPUT and OUTPUT hold both views in every frame: side by side, or left on top.')
 @click.option('--save-parts', is_flag=True, help='Also write OUTPUT_snow_map and whatever else the model finds on the '
               'way; one input, and no going on after an interruption.')
 @click.option('--overwrite/--no-overwrite', default=True, show_default=True, help='Replace an output that exists.')
 @click.option('-q', '--quiet', is_flag=True, help='No progress and no summary.')
-def command(sources, output, fps, quiet, memory, preview, save_parts, **options):
+def command(sources, output, fps, quiet, memory, preview, save_parts, stereo, **options):
     """Restore INPUTs: videos, folders of frames, or images; - for y4m from a pipe.
 
     Frame rate, frame times, audio and subtitles are kept; memory does not grow with the length of the video. Nothing
     appears under the output's name before it is whole. After an interruption the same command goes on where it was.
     Started by torchrun or srun, the ranks share the work.
+
+    Models for stereo take two inputs and two outputs, left before right: LEFT RIGHT -o LEFT_OUT RIGHT_OUT.
     """
     options.update(fps=_rate(fps), memory=_bytes(memory), preview=_seconds(preview))
     with _terminable(), progress_on_stderr(quiet) as progress:
-        if save_parts:
+        if stereo or _is_stereo(options['model']):
+            _restore_stereo(sources, output, stereo, progress, quiet, dict(options, save_parts=save_parts))
+        elif save_parts:
             _restore_parts(sources, output, progress, quiet, options)
         elif '-' in (*sources, output):
             _restore_pipe(sources, output, progress, quiet, options)
         else:
             _restore_files(sources, output, progress, quiet, options)
+
+
+def _is_stereo(model):
+    """Whether the model restores stereo video; a name that is none is left to whoever loads it."""
+    from mmengine import Config
+
+    import mmweather.models  # noqa: F401  Registers the networks.
+    from mmweather.errors import UserError
+    from mmweather.registry import MODELS
+    from mmweather.zoo import find_config
+    try:
+        network = Config.fromfile(find_config(model)).get('model', {}).get('generator', {})
+    except UserError:
+        return False
+    # not MODELS.get, which would import whole packages for the types of others
+    return getattr(MODELS.module_dict.get(network.get('type')), 'stereo', False)
+
+
+def _restore_stereo(sources, output, layout, progress, quiet, options):
+    """Both views in one go."""
+    from mmweather.inference import restore_stereo
+    sources, outputs = list(sources), [output]
+    second = click.get_current_context().meta.get('mmweather.second_output')
+    if layout is None and len(sources) == 3 and second in sources:
+        # the last of its name: click hands over what follows the options after what stood before them
+        sources.reverse()
+        sources.remove(second)
+        sources.reverse()
+        outputs.append(second)
+    for name in ('memory', 'preview', 'window', 'save_parts'):
+        if options.pop(name):
+            raise click.UsageError(f'--{name.replace("_", "-")} does not go with stereo video')
+    for name in ('segment', 'restart'):
+        del options[name]
+    summary = restore_stereo(sources, outputs, layout=layout, progress=progress, **options)
+    if not quiet:
+        click.echo(summary)
 
 
 def _restore_pipe(sources, output, progress, quiet, options):

@@ -10,12 +10,13 @@ _HOMES = {
     'RestoreSummary': 'mmweather.inference.restore',
     'load_network': 'mmweather.inference.restore',
     'restore_many': 'mmweather.inference.batch',
+    'restore_stereo': 'mmweather.inference.stereo',
     'restore_stream': 'mmweather.inference.restore',
     'restore_video': 'mmweather.inference.restore',
 }
 
-__all__ = ['RestoreSummary', 'load_network', 'open_sink', 'open_source', 'restore_many', 'restore_stream',
-           'restore_video']
+__all__ = ['RestoreSummary', 'load_network', 'open_sink', 'open_source', 'restore_many', 'restore_stereo',
+           'restore_stream', 'restore_video']
 
 
 def __getattr__(name):

@@ -638,8 +638,11 @@ def _cpu_has_bfloat16():
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def _choose_protocol(network, protocol, window, tile, scene_cuts=None):
+def _choose_protocol(network, protocol, window, tile, scene_cuts=None, stereo=False):
     """Resolve the protocol with the user's window, tile and scene cuts in it."""
+    if getattr(network, 'stereo', False) and not stereo:
+        raise UserError(f'{getattr(network, "model_name", type(network).__name__)} restores stereo video: give it two '
+                        'inputs and two outputs, left before right, or one of each with --stereo sbs or tb')
     try:
         protocol = resolve_protocol(network, protocol)
         if scene_cuts is not None:

@@ -51,9 +51,10 @@ class PMCN(RecurrentNetwork):
         num_reconstruct_blocks (int): Residual blocks of the reconstruction. Defaults to 4.
         attention_channels (int): Channels of the parallax attention. Defaults to 32.
         windows (int): Windows of a row in which parallax is searched. Defaults to 4.
-        head (str): ``'direct'`` predicts the frame, as published. ``'affine'`` (ours) predicts a gain and an offset of
-            every pixel and starts as the identity, which suits haze, itself an affine map of every pixel
-            (``I = J t + A (1 - t)``), and short training. Defaults to 'direct'.
+        head (str): ``'direct'`` predicts the frame, as published. ``'scattering'`` (ours, for short training) predicts
+            what inverts the scattering model; see :class:`ScatteringReconstruction`. Defaults to 'direct'.
+        dark_channel (bool): The features also come from the frame's dark channel (He et al., CVPR 2009), which says
+            more about haze than any local colour (ours, for short training). Defaults to False.
         parallax (bool): False switches the interaction between the views off, for ablation: each view is then restored
             by itself by a network of the same size. Defaults to True.
         as_released (bool): Repeat the slips of the released code; see :class:`ParallaxInteraction`. Defaults to False.
@@ -66,23 +67,23 @@ class PMCN(RecurrentNetwork):
     official_layouts = (PMCN_LAYOUT, )
 
     def __init__(self, channels=64, num_blocks=4, downscale=2, num_extract_blocks=2, num_dynamic_blocks=3,
-                 num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', parallax=True,
-                 as_released=False):
+                 num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', dark_channel=False,
+                 parallax=True, as_released=False):
         super().__init__()
         if num_blocks not in _SCALES:
             raise ValueError(f'num_blocks: expected 4 or 5, got {num_blocks}')
-        if head not in ('direct', 'affine'):
-            raise ValueError(f"head: expected 'direct' or 'affine', got {head!r}")
+        if head not in ('direct', 'scattering'):
+            raise ValueError(f"head: expected 'direct' or 'scattering', got {head!r}")
         self.channels = channels
         self.downscale = downscale
         self.scales = _SCALES[num_blocks]
         # Every row of every block is cut into windows, and every block's features are pooled to the next one's.
         self.size_divisor = self.min_size = downscale * max(self.scales) * windows
-        self.extract = FeatureExtraction(channels, downscale, num_extract_blocks)
+        self.extract = FeatureExtraction(channels, downscale, num_extract_blocks, dark_channel)
         self.blocks = nn.ModuleList(
             ParallaxMotionBlock(channels, attention_channels, windows, num_dynamic_blocks, parallax, as_released)
             for _ in self.scales)
-        reconstruction = Reconstruction if head == 'direct' else AffineReconstruction
+        reconstruction = Reconstruction if head == 'direct' else ScatteringReconstruction
         self.reconstruct = reconstruction(channels, downscale, num_reconstruct_blocks)
 
     def init_state(self, frames):
@@ -169,18 +170,27 @@ class ParallaxMotionBlock(nn.Module):
 class FeatureExtraction(nn.Module):
     """Pixel unshuffle, a convolution and residual blocks under a skip; shared by the views."""
 
-    def __init__(self, channels, downscale, num_blocks):
+    def __init__(self, channels, downscale, num_blocks, dark_channel):
         super().__init__()
         self.downscale = downscale
-        self.head = nn.Sequential(nn.Conv2d(3 * downscale**2, channels, 3, padding=1), nn.LeakyReLU(0.01))
+        self.dark_channel = dark_channel
+        in_channels = 3 * downscale**2 + int(dark_channel)
+        self.head = nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1), nn.LeakyReLU(0.01))
         self.body = nn.Sequential(*(LeakyResidualBlock(channels) for _ in range(num_blocks)))
 
     def forward(self, frames):
         """Maps frames ``(N, 3, H, W)`` to ``(N, channels, H / downscale, W / downscale)``."""
+        packed = F.pixel_unshuffle(frames, self.downscale)
+        if self.dark_channel:
+            packed = torch.cat((packed, self._dark_channel(frames)), dim=1)
         # Channels last throughout: convolutions read it without reordering, and attention without a copy.
-        packed = F.pixel_unshuffle(frames, self.downscale).contiguous(memory_format=torch.channels_last)
-        features = self.head(packed)
+        features = self.head(packed.contiguous(memory_format=torch.channels_last))
         return features + self.body(features)
+
+    def _dark_channel(self, frames):
+        """The least value of any colour in the 5x5 cells around, ``(N, 1, H / downscale, W / downscale)``."""
+        brightness = -frames.amin(1, keepdim=True)
+        return -F.max_pool2d(F.max_pool2d(brightness, self.downscale), 5, stride=1, padding=2)
 
 
 class Reconstruction(nn.Module):
@@ -198,21 +208,31 @@ class Reconstruction(nn.Module):
         return F.leaky_relu(self.tail(self.body(F.pixel_shuffle(features, self.downscale))), 0.01)
 
 
-class AffineReconstruction(nn.Module):
-    """Residual blocks, then a gain and an offset for every value of the hazy frame (ours); starts as the identity."""
+class ScatteringReconstruction(nn.Module):
+    """Inverts the scattering model with a predicted optical depth and airlight (ours); starts as the identity.
+
+    Haze makes ``I = J e^-τ + A (1 - e^-τ)`` of a frame J, so ``J = A + (I - A) e^τ``. Residual blocks and a convolution
+    predict τ of every pixel, and how far A is from what the brightest 16x16 block of the frame says. Where no light
+    arrives any more, as of the sky, A is what will be seen.
+    """
+
+    #: e^3 = 20: what is hidden more densely is lost in 8 bits.
+    MAX_DEPTH = 3.0
 
     def __init__(self, channels, downscale, num_blocks):
         super().__init__()
         self.downscale = downscale
         self.body = nn.Sequential(*(LeakyResidualBlock(channels) for _ in range(num_blocks)))
-        self.tail = nn.Conv2d(channels, 6 * downscale**2, 3, padding=1)
+        self.tail = nn.Conv2d(channels, 4 * downscale**2, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)
 
     def forward(self, features, frames):
         """Maps features and the hazy ``frames`` ``(N, 3, H, W)`` to frames."""
-        gain, offset = F.pixel_shuffle(self.tail(self.body(features)), self.downscale).float().chunk(2, dim=1)
-        return frames + frames * gain + offset
+        predicted = F.pixel_shuffle(self.tail(self.body(features)), self.downscale).float()
+        depth, correction = predicted.tensor_split([1], dim=1)
+        airlight = F.avg_pool2d(frames, min(16, *frames.shape[-2:])).amax((2, 3), keepdim=True) + correction
+        return airlight + (frames - airlight) * depth.clamp(max=self.MAX_DEPTH).exp()
 
 
 class LeakyResidualBlock(nn.Module):
