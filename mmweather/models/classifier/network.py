@@ -20,7 +20,7 @@ class WeatherClassifier(nn.Module):
 
     Args:
         widths (Sequence[int]): Channels of the stages, each at half the resolution of the one before; the first is at
-            half that of the image. Defaults to (24, 40, 64, 96), 225,782 parameters.
+            a quarter of that of the image. Defaults to (32, 64, 96), 218,502 parameters.
 
     Attributes:
         classes (tuple[str]): Names of the logits, in order.
@@ -30,10 +30,10 @@ class WeatherClassifier(nn.Module):
     #: Height and width of an image must be multiples of this.
     size_divisor = 16
 
-    def __init__(self, widths=(24, 40, 64, 96)):
+    def __init__(self, widths=(32, 64, 96)):
         super().__init__()
-        self.fold = nn.PixelUnshuffle(2)
-        layers = [_convolution(12, widths[0])]
+        self.fold = nn.PixelUnshuffle(4)
+        layers = [_convolution(48, widths[0]), _Residual(widths[0])]
         for before, after in zip(widths, widths[1:]):
             layers += [_convolution(before, after, stride=2), _Residual(after)]
         self.features = nn.Sequential(*layers)
