@@ -532,6 +532,7 @@ def _hazy_frames(source, seed, frames, fps, right, stereo, depth, baseline, **we
     import numpy as np
 
     from mmweather.synthesis import HazeOn
+    from mmweather.synthesis.fog import StereoCamera
     from mmweather.synthesis.haze import scatter
 
     rate = float(source.fps or fps or 25)
@@ -539,9 +540,15 @@ def _hazy_frames(source, seed, frames, fps, right, stereo, depth, baseline, **we
         renderer = source.renderer(stereo=stereo, baseline=baseline)
         air = HazeOn(source.size, seed, fps=rate, intrinsics=renderer.intrinsics, **weather)
         views = _scene_views(renderer, source.frame_count)
+    elif right:
+        height, width = source.size
+        # nothing is known of the lens: one of 58 degrees
+        camera = StereoCamera(0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2, baseline)
+        air = HazeOn(source.size, seed, fps=rate, intrinsics=camera.intrinsics, **weather)
+        views = _matched_views(source, right, camera)
     else:
         air = HazeOn(source.size, seed, fps=rate, **weather)
-        views = _matched_views(source, right, baseline) if right else _single_views(source, depth)
+        views = _single_views(source, depth)
     for t, (images, depths, smooth) in enumerate(islice(views, frames)):
         transmissions = [air.transmission(t, metres, offset) for metres, offset in zip(depths, (0.0, baseline))]
         if smooth is not None:
@@ -588,21 +595,17 @@ def _single_views(source, folder):
         yield (frame, ), (read_depth(files[t], frame.shape[:2]), ), None
 
 
-def _matched_views(left, right, baseline):
+def _matched_views(left, right, camera):
     """The frames of a stereo pair with the depths that matching them gives, and the smoothing by their edges."""
     from itertools import zip_longest
 
     from mmweather.errors import UserError
-    from mmweather.synthesis.fog import StereoCamera, StereoFog
-    from mmweather.synthesis.rain import default_focal
+    from mmweather.synthesis.fog import StereoFog
 
     right = _open(right, None)
     if right.size != left.size or (right.fps and left.fps and right.fps != left.fps):
         raise UserError(f'{right.path} has another size or frame rate than {left.path}: both views must be of one '
                         'camera pair')
-    height, width = left.size
-    focal = default_focal(left.size)
-    camera = StereoCamera(focal, focal, (width - 1) / 2, (height - 1) / 2, baseline)
     for t, images in enumerate(zip_longest(left, right)):
         if any(image is None for image in images):
             raise UserError(f'{(left, right)[images[1] is None].path} ends after {t} frames, before the other view: '
