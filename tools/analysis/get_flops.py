@@ -3,10 +3,10 @@
     python tools/analysis/get_flops.py vimpnet vimpnet_tiny --size 256x256
     python tools/analysis/get_flops.py pvdnet --size 1280x720 --parts
 
-Nothing is computed: the networks run on tensors that have a shape and nothing else, so any size takes seconds. Convolutions,
-matrix products, attention and the operators of mmweather.ops are counted, one multiply-accumulate each, as papers do;
-everything else (warping, activations, normalisation) is not. Numbers are per restored frame, by the network's everyday
-window without overlap and without tiles.
+Nothing is computed: the networks run on tensors that have a shape and nothing else, so any size takes seconds.
+Convolutions, matrix products, attention and the operators of mmweather.ops are counted, one multiply-accumulate each,
+as papers do; everything else (warping, activations, normalisation) is not. Numbers are per restored frame, by the
+network's everyday window without overlap and without tiles, and at the size to which it pads.
 """
 import argparse
 import json
