@@ -20,23 +20,23 @@ model = dict(
             smooth_channels=(32, 32, 16, 16, 16, 16), reduction=2)),
     loss=dict(type='PVDLoss', eps=1e-6),
     # BIMNet comes from bimnet_tiny_flow.py and then bimnet_tiny.py:
-    # --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_300.pth
+    # --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_200.pth
     motion_checkpoint=None)
 custom_hooks = [dict(type='FreezeHook', until=dict(motion=-1))]
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
+    optimizer=dict(type='Adam', lr=5e-4, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 1500
+max_iters = 600
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
-# 5 targets and a frame of context at each end; every target is a step of the optimiser
+# 8 targets and a frame of context at each end; every target is a step of the optimiser
 train_dataloader = dict(
     batch_size=4,
-    dataset=dict(num_frames=7, scenes=24, crop_size=96, max_pan=8, samples=9, scene_share=0.4, default_share=0.6))
+    dataset=dict(num_frames=10, scenes=24, crop_size=128, max_pan=8, samples=9, scene_share=0.4, default_share=0.6))
 # BIMNet gets no gradient.
 model_wrapper_cfg = dict(type='mmweather.RecurrentDistributedDataParallel', find_unused_parameters=True)
