@@ -85,22 +85,29 @@ def assert_same(path, expected):
 def test_killed_at_random_moments_the_video_is_the_same_in_the_end(tmp_path, film, network, kills):
     random.seed(1)
     expected, output = tmp_path / 'expected.mp4', tmp_path / 'out.mp4'
-    start = time.perf_counter()
     restore_video(film, expected, network(), segment=6)
-    duration = time.perf_counter() - start
-    journal, progressed = Journal(output), 0
+    folder = Journal(output).folder
+
+    def segments():
+        return len(list(folder.glob('segment-??????')))
+
+    progressed = 0
     for _ in range(kills):
-        before = len(list(journal.folder.glob('segment-??????')))
+        before, more = segments(), random.randint(0, 2)
         child = os.fork()
         if child == 0:
             try:
                 restore_video(film, output, network(), segment=6)
             finally:
                 os._exit(0)
-        time.sleep(random.uniform(0.05, 0.3) * duration)
+        deadline = time.monotonic() + 60
+        while segments() < before + more and not output.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        progressed += len(list(journal.folder.glob('segment-??????'))) > before
+        progressed += segments() > before
         if output.exists():
             assert_same(output, expected)
             output.unlink()

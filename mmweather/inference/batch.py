@@ -100,6 +100,15 @@ class World:
         return self._values[what]
 
 
+    def leave(self):
+        """Say that this rank needs nothing any more; rank 0, which keeps the store, waits for all to say so."""
+        if self._store is None:
+            return
+        self._store.add('left', 1)
+        while self.rank == 0 and self._store.add('left', 0) < self.size:
+            time.sleep(0.2)
+
+
 def join_world(environment=None):
     """Join the ranks that a launcher has started, or be the only one.
 
@@ -204,10 +213,12 @@ def restore_many(sources, target, model='vimpnet_tiny', checkpoint=None, *, worl
     for index in range(len(sources)):
         batch.help(index)
     if world.rank:
+        world.leave()
         return []
     results = [BatchResult(source, *world.ask(f'result/{index}')) for index, source in enumerate(sources)]
     if not any(result.failed for result in results):
         batch.forget()
+    world.leave()
     return results
 
 
