@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmweather.datasets import SFVC
 from mmweather.errors import UserError
 from mmweather.synthesis import render_scene
 from mmweather.synthesis.depth_completion import complete_disparity, fill_nearest, warp_to_right
@@ -305,6 +306,9 @@ def test_converter_writes_the_published_lists(converted):
         assert all((converted / 'Stereo_Foggy_Video_Cityscapes' / line).is_file() for line in lines)
     assert lists['rightImg8bit_trainval_fog_filenames.txt'][0].endswith(
         'aachen_000000_000018_rightImg8bit_foggy_beta_0.02.png')
+    for split, clips in (('train', 2), ('test', 1)):
+        dataset = SFVC(str(converted), split=split, beta=0.02, num_frames=None, test_mode=True)
+        assert [len(dataset.get_data_info(index)['frame_names']['lq']) for index in range(len(dataset))] == [3] * clips
 
 
 def test_converted_frames_are_clear_frames_in_fog_of_one_colour(converted, cityscapes):

@@ -89,7 +89,7 @@ def main(argv=None):
     parser.add_argument('--copy', action='store_true',
                         help='copy the clear frames; without, they become hard links where the file system can')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
-                        help='processes (one per core); each takes some 1.5 GB for frames of 1024x2048')
+                        help='processes (one per core); each takes some 0.8 GB for frames of 1024x2048')
     parser.add_argument('--seed', type=int, default=0, help='of the depth completion (0)')
     parser.add_argument('-q', '--quiet', action='store_true', help='no progress')
     args = parser.parse_args(argv)
