@@ -2,6 +2,7 @@
 import math
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from mmweather.engine.hooks import FrozenHook
+from mmweather.engine.run import train_main
 from mmweather.errors import UserError
 from mmweather.models import ClipProtocol, load_weights, restore_clip
 from mmweather.models.cid import CIDLoss, CIDNet, Res2Net, SampleWeighting, coral
@@ -400,6 +402,50 @@ def test_a_thawed_encoder_is_noticed():
         FrozenHook(['encoder']).before_train(runner)
     with pytest.raises(RuntimeError, match='training mode'):
         FrozenHook(['encoder']).before_train_iter(runner, 0)
+
+
+PHASE = """
+_base_ = [r'{root}/configs/cid_tiny_{phase}.py']
+model = dict(generator=dict(_delete_=True, **{generator}))
+train_cfg = dict(max_iters=2)
+default_hooks = dict(checkpoint=dict(interval=2))
+common = dict(crop_size=64, pipeline=[dict(type='PackClip')])
+train_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False,
+    dataset=dict(datasets=[dict(type='PairedImages', data_root=r'{data}', **common),
+                           dict(type='UnlabelledImages', data_root=r'{data}/hazy', **common)]))
+"""
+
+
+def test_three_phases_follow_each_other_and_resume(tmp_path, root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for folder in ('hazy', 'clear'):
+        (tmp_path / 'data' / folder).mkdir(parents=True)
+        for name in range(3):
+            cv2.imwrite(str(tmp_path / 'data' / folder / f'{name}.png'), rng.integers(0, 256, (72, 80, 3), np.uint8))
+
+    def train(phase, *options):
+        generator = dict(MICRO, freeze_encoder=phase != 'pretrain')
+        (tmp_path / f'{phase}.py').write_text(PHASE.format(
+            root=root, phase=phase, generator=generator, data=tmp_path / 'data'))
+        assert train_main([f'{phase}.py', '--work-dir', phase, *options]) == 0
+
+    def state(path):
+        return torch.load(tmp_path / path, weights_only=True)['state_dict']
+
+    train('pretrain')
+    train('supervised', '--cfg-options', 'load_from=pretrain/iter_2.pth')
+    train('supervised', '--resume', '--cfg-options', 'load_from=pretrain/iter_2.pth', 'train_cfg.max_iters=4')
+    train('adapt', '--cfg-options', 'load_from=supervised/iter_4.pth')
+    pretrained, resumed, adapted = map(state, ('pretrain/iter_2.pth', 'supervised/iter_4.pth', 'adapt/iter_2.pth'))
+    for key, value in pretrained.items():
+        if key.startswith('generator.encoder.'):
+            assert torch.equal(value, adapted[key]), key
+    assert int(resumed['weighting.batches']) == 4
+    assert not torch.equal(resumed['generator.blocks.0.conv1.weight'], adapted['generator.blocks.0.conv1.weight'])
+    # What the phases hold besides the network does not keep a checkpoint from being used.
+    assert load_weights(MODELS.build(MICRO), tmp_path / 'pretrain/iter_2.pth').complete
 
 
 def test_bundled_weights_clear_the_haze_and_leave_clear_images_alone():
