@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from deterministic import DATA, input_for, official_state
 from mmengine.optim import build_optim_wrapper
 from torch import nn
@@ -263,6 +264,36 @@ def test_sample_weights_remember_the_batches_before():
     again = SampleWeighting(6, memory=3, warm_up=2)
     again.load_state_dict(weighting.state_dict())
     assert torch.equal(again(batches[0]), weighting(batches[0]))
+
+
+def _on_rank(rank, folder):
+    """What one of two processes makes of its half of the batch."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    source, target = (half[4 * rank:4 * rank + 4].requires_grad_() for half in torch.load(f'{folder}/features.pth'))
+    distance = coral(source, target)
+    distance.backward()
+    weights = SampleWeighting(6, memory=8)(source)
+    torch.save((distance.detach(), source.grad, weights), f'{folder}/rank{rank}.pth')
+    dist.destroy_process_group()
+
+
+def test_statistics_are_those_of_all_ranks(tmp_path):
+    features = torch.randn(8, 6), 2 * torch.randn(8, 6)
+    torch.save(features, tmp_path / 'features.pth')
+    torch.multiprocessing.spawn(_on_rank, (str(tmp_path), ), nprocs=2)
+    source, target = features
+    source.requires_grad_()
+    whole = coral(source, target)
+    whole.backward()
+    weights = SampleWeighting(6, memory=8)(source)
+    for rank in (0, 1):
+        mine = slice(4 * rank, 4 * rank + 4)
+        distance, gradient, theirs = torch.load(tmp_path / f'rank{rank}.pth')
+        torch.testing.assert_close(distance, whole.detach())
+        # Distributed training takes the mean of the ranks' gradients, and each rank has that of both ranks' losses.
+        torch.testing.assert_close(gradient / 2, source.grad[mine])
+        torch.testing.assert_close(theirs, weights[mine])
 
 
 def test_loss_terms_and_sample_weights():
