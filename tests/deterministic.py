@@ -72,7 +72,11 @@ def _cid(key, shape):
     return tensor_for(key, shape, 1.4 if key.startswith('encoder') else 0.8)
 
 
-_FILL = dict(cid=_cid, vimpnet=_vimpnet, pvdnet=_pvdnet, pvdnet_large=_pvdnet)
+def _pmcn(key, shape):
+    return 0.4714 + 0.1 * tensor_for(key, shape) if key.endswith('.std') else tensor_for(key, shape)
+
+
+_FILL = dict(cid=_cid, pmcn=_pmcn, vimpnet=_vimpnet, pvdnet=_pvdnet, pvdnet_large=_pvdnet)
 
 
 def official_state(method):
