@@ -139,7 +139,8 @@ class _MemoryModel:
         self.pixels = large**2
         self.bytes, less = (network_memory(network, window, (side, side), device, dtype) for side in (large, small))
         # attention grows faster than the number of pixels
-        self.power = min(2., max(1., math.log(self.bytes / max(1, less)) / math.log(large**2 / small**2)))
+        growth = math.log(max(1, self.bytes) / max(1, less)) / math.log(large**2 / small**2)
+        self.power = min(2., max(1., growth))
         self.window = window
 
     def of(self, pixels, window):

@@ -5,12 +5,14 @@ one kind of degradation:
 
 - *veil*: the mean dark channel, that is, of the darkest value of any colour in a neighbourhood (He et al., "Single
   Image Haze Removal Using Dark Channel Prior", CVPR 2009); haze and dense snow lift it;
-- *specks*: how much pixels are brighter than the median of their surroundings; streaks, flakes and noise are;
+- *specks*: how much pixels are brighter than the median of their surroundings, for the contrast of the frame;
+  streaks, flakes and noise are;
 - *softness*: how little detail there is for the contrast: the standard deviation of the luma over that of its
   Laplacian; motion blur and drops on the lens take detail away.
 
-Each sign is put in units of its spread over the video, and their sum, averaged over the length of the preview, is
-largest where the preview begins. It compares the parts of one video; between videos it says nothing.
+Each sign is put in units of its spread over the video, at least a tenth of its mean, and their sum, averaged over the
+length of the preview, is largest where the preview begins. It compares the parts of one video; between videos it says
+nothing.
 """
 import cv2
 import numpy as np
@@ -25,7 +27,7 @@ def degradation_signs(frame):
         frame (ndarray): uint8 RGB (H, W, 3).
 
     Returns:
-        tuple[float, float, float]: Veil and specks in [0, 1], and softness, which is not negative.
+        tuple[float, float, float]: Veil in [0, 1], specks and softness, none of them negative.
     """
     side = max(3, round(max(frame.shape[:2]) / 17)) | 1
     dark = cv2.erode(frame.min(axis=2), np.ones((side, side), np.uint8))
@@ -33,8 +35,8 @@ def degradation_signs(frame):
     surroundings = cv2.medianBlur(luma, 5)
     specks = np.maximum(luma.astype(np.int16) - surroundings, 0)
     detail = cv2.Laplacian(surroundings.astype(np.float32), cv2.CV_32F)
-    softness = float(surroundings.std() / (detail.std() + 1))
-    return float(dark.mean()) / 255, float(specks.mean()) / 255, softness
+    contrast = float(surroundings.std())
+    return float(dark.mean()) / 255, float(specks.mean()) / (contrast + 4), contrast / (float(detail.std()) + 0.5)
 
 
 def most_degraded(source, seconds):
@@ -55,8 +57,8 @@ def most_degraded(source, seconds):
     if not times:
         return 0
     signs = np.array(signs)
-    spread = signs.std(axis=0)
-    scores = ((signs - signs.mean(axis=0)) / np.where(spread > 1e-9, spread, 1)).sum(axis=1)
+    spread = np.maximum(signs.std(axis=0), 0.1 * signs.mean(axis=0) + 1e-6)
+    scores = ((signs - signs.mean(axis=0)) / spread).sum(axis=1)
     # a part has to end with the video; a key frame says how things are until the next one
     begins = [time for time in times if time + seconds <= times[-1]] or times[:1]
     return max(begins, key=lambda begin: np.mean([score for time, score in zip(times, scores)

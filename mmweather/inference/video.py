@@ -598,7 +598,8 @@ class _Copier:
         is_cut = source.start_time is not None or source.stop_time is not None
         if source.start_time is not None:
             self._start = source.start_time
-        self._stop = source.stop_time if is_cut else None
+        # what is heard before the first frame of the file belongs to it, such as the priming of an encoder
+        self._span = (-math.inf if source.start_time is None else source.start_time, source.stop_time or math.inf)
         self.offset = round(self._start / source.time_base)
         self._targets = {}
         for stream in self._input.streams:
@@ -618,7 +619,7 @@ class _Copier:
     def _is_inside(self, packet):
         """Whether a packet belongs to what was cut out of the video."""
         time = packet.pts if packet.dts is None else packet.dts
-        return time is not None and self._start <= time * packet.time_base < (self._stop or math.inf)
+        return time is not None and self._span[0] <= time * packet.time_base < self._span[1]
 
     def _add(self, stream, path):
         try:
