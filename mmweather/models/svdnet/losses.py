@@ -18,18 +18,19 @@ class SVDLoss(nn.Module):
     ::
 
         L = Charb(J, G) + w1 L_contrast + w2 mean|G T + A (1 - T) + S - I| + w3 VGG(J, G)
-            + w4 (mean|T - T*| + mean|S - S*| + mean|A - A*|) + w5 mean|s - s*| + w6 L_flow
+            + w4 (h(T - T*) + h(S - S*) + h(A - A*)) + w5 MSE(s, s*) + w6 L_flow
 
     The terms of w4 and w5 need the true layers (``transmission``, ``snow``, ``airlight``; ``mask`` for the snow map s),
-    which synthetic data has and RVSD has not; without them they are left out. L_flow compares every clean frame at a
-    quarter of the resolution with its neighbours warped onto it.
+    which synthetic data has and RVSD has not; without them they are left out. h is Huber's function with its corner at
+    0.1, and the map's error is squared: flakes are rare, and a mean absolute error is least where they are passed over.
+    L_flow compares every clean frame at a quarter of the resolution with its neighbours warped onto it.
 
     Args:
         contrast_weight (float): w1, 0 for none. Defaults to 0.1.
         physical_weight (float): w2. Defaults to 0.1.
         perceptual_weight (float): w3, of no effect without ``vgg19``. Defaults to 0.03.
-        layer_weight (float): w4. Defaults to 0.1.
-        mask_weight (float): w5. Defaults to 0.05.
+        layer_weight (float): w4. Defaults to 0.5.
+        mask_weight (float): w5. Defaults to 0.5.
         flow_weight (float): w6. Defaults to 0.1.
         eps (float): Of the Charbonnier terms. Defaults to 1e-6.
         contrast (dict, optional): Arguments of :class:`SnowContrastiveLoss`; ``vgg19`` is added.
@@ -37,8 +38,8 @@ class SVDLoss(nn.Module):
             the perceptual term. Defaults to None: neither needs a download.
     """
 
-    def __init__(self, contrast_weight=0.1, physical_weight=0.1, perceptual_weight=0.03, layer_weight=0.1,
-                 mask_weight=0.05, flow_weight=0.1, eps=1e-6, contrast=None, vgg19=None):
+    def __init__(self, contrast_weight=0.1, physical_weight=0.1, perceptual_weight=0.03, layer_weight=0.5,
+                 mask_weight=0.5, flow_weight=0.1, eps=1e-6, contrast=None, vgg19=None):
         super().__init__()
         self.contrast_weight = contrast_weight
         self.physical_weight = physical_weight
@@ -71,9 +72,9 @@ class SVDLoss(nn.Module):
             losses['loss_physical'] = self.physical_weight * F.l1_loss(compose(gt, **layers), target['lq'])
         if layers and self.layer_weight and 'transmission' in target:
             losses['loss_layers'] = self.layer_weight * sum(
-                F.l1_loss(layer, target[name]) for name, layer in layers.items())
+                F.smooth_l1_loss(layer, target[name], beta=0.1) for name, layer in layers.items())
         if self.mask_weight and 'snow_map' in prediction and 'mask' in target:
-            losses['loss_mask'] = self.mask_weight * F.l1_loss(prediction['snow_map'].float(), target['mask'])
+            losses['loss_mask'] = self.mask_weight * F.mse_loss(prediction['snow_map'].float(), target['mask'])
         if self.flow_weight and gt.shape[1] > 1:
             losses['loss_flow'] = self.flow_weight * self._photometric(prediction['flows'], gt)
         if self.perceptual is not None:
