@@ -32,13 +32,15 @@ EXTRAS = {
     # one folder: who has the full one must not be given the other. MMagic 1.2.0 wants it below 2.2.
     'mmcv': ['mmcv-lite>=2.1,<2.2'],
     'lpips': ['lpips'],
+    # superpixels for the fog in photographed stereo pairs
+    'fog': ['scikit-image'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'tensorboard': ['tensorboard'],
     'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-xdist', 'scikit-image',
              'triton>=3.4; platform_system == "Linux"'],
     'lint': ['pre-commit', 'ruff'],
 }
-EXTRAS['all'] = sorted({requirement for name in ('lpips', 'onnx', 'tensorboard') for requirement in EXTRAS[name]})
+EXTRAS['all'] = sorted({requirement for name in ('fog', 'lpips', 'onnx', 'tensorboard') for requirement in EXTRAS[name]})
 
 
 def copy_mim_content(package):
@@ -107,7 +109,7 @@ setup(
     # Spelt out as '.', so that an editable install is a plain .pth file: with setuptools' import finder the folder
     # that holds only .mim would be taken for the package.
     package_dir={'': '.'},
-    package_data={'mmweather.zoo': ['*.json', '*.md', '*.safetensors'],
+    package_data={'mmweather.report': ['*.html'], 'mmweather.zoo': ['*.json', '*.md', '*.safetensors'],
                   'mmweather.models.classifier': ['*.md', '*.safetensors']},
     entry_points={'console_scripts': ['mmweather = mmweather.cli.main:main']},
     cmdclass={'build_py': BuildWithMim, 'editable_wheel': EditableWithMim},

@@ -16,8 +16,10 @@ __all__ = ['cli', 'main']
 #: Every command and its line in ``mmweather --help``; its code is ``mmweather.cli.<name>:command``.
 COMMANDS = {
     'restore': 'Remove rain and other weather from a video, a folder of frames or an image.',
+    'compare': 'Compare before and after: a page to look at, or a video to post.',
     'synth': 'Render scenes and rain on them, or on your own video, to train and test with.',
     'data': 'Check a dataset folder and say what is missing.',
+    'export': 'Write a network as ONNX, checked against PyTorch.',
     'train': 'Train a model: tools/train.py with the same options.',
     'test': 'Test a model: tools/test.py with the same options.',
     'doctor': 'Say what is installed, what serves which op, and what is missing for which feature.',
