@@ -1,0 +1,200 @@
+"""Networks as ONNX files, checked against PyTorch before they appear."""
+import logging
+import warnings
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from mmweather.errors import UserError
+from mmweather.inference.files import part_file
+from mmweather.inference.restore import load_network
+from mmweather.models import RecurrentNetwork
+
+__all__ = ['ExportReport', 'export_onnx']
+
+#: The oldest opset in which everything that the networks do can be said.
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What :func:`export_onnx` wrote.
+
+    Attributes:
+        paths (list[Path]): The files: the network, or of a recurrent one its step and what makes its first state.
+        inputs (dict[str, tuple]): Shapes of the inputs of the network or step.
+        outputs (dict[str, tuple]): Shapes of its outputs.
+        difference (float): Largest difference between ONNX Runtime and PyTorch over all outputs of two random inputs.
+    """
+    paths: list
+    inputs: dict
+    outputs: dict
+    difference: float
+
+
+class _Clip(nn.Module):
+    """A clip network with one input and one output."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, clip):
+        return _output(self.network(clip))
+
+
+class _Step(nn.Module):
+    """One step of a recurrent network, its state spread out."""
+
+    def __init__(self, network, structure):
+        super().__init__()
+        self.network = network
+        self.structure = structure
+
+    def forward(self, frames, *state):
+        result, following = self.network.step(frames, pytree.tree_unflatten(list(state), self.structure))
+        return (_output(result), *pytree.tree_leaves(following))
+
+
+class _Start(nn.Module):
+    """What makes the first state of a recurrent network."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames):
+        # An output that is an input, or a constant, is no output for ONNX.
+        return tuple(leaf + 0 * frames.sum() for leaf in pytree.tree_leaves(self.network.init_state(frames)))
+
+
+def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, tolerance=1e-3):
+    """Write a network as ONNX for frames of one size.
+
+    A clip network becomes one file, ``clip (1, T, 3, H, W)`` to ``output`` of the same shape, RGB in [0, 1]. A
+    recurrent network becomes two: ``NAME.onnx`` is one step, ``frames (1, 1 + lookahead, 3, H, W)`` (stereo: ``(1, 1 +
+    lookahead, 2, 3, H, W)``) and ``state_0...`` to ``output`` and ``next_state_0...``; ``NAME.start.onnx`` makes the
+    first state from the first frames. ONNX Runtime then computes two random inputs, and the files appear only if its
+    results are those of PyTorch.
+
+    Args:
+        model (str or nn.Module): Name in the zoo, or a network.
+        output (str or Path): The ``.onnx`` file.
+        size (tuple[int, int]): Height and width; what is larger is to be cut into tiles, what is smaller to be padded.
+            Defaults to (256, 256).
+        frames (int, optional): Frames of a clip. Defaults to None: the network's window.
+        checkpoint (str or Path, optional): Weights for ``model``, None for the bundled ones. Defaults to None.
+        tolerance (float): Largest difference that is accepted. Defaults to 1e-3, a quarter of a grey level.
+
+    Returns:
+        ExportReport: The files, their inputs and outputs, and the difference.
+
+    Raises:
+        UserError: If ONNX is not installed, the size does not suit the network, the file cannot be written, or ONNX
+            Runtime disagrees.
+    """
+    output = Path(output)
+    if output.suffix.lower() != '.onnx':
+        raise UserError(f'{output} is no ONNX file: end its name in .onnx')
+    _check_installed()
+    network = (load_network(model, checkpoint) if isinstance(model, str) else model).eval()
+    _check_size(network, size, output)
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape):
+        return torch.rand(shape, generator=generator)
+
+    jobs = []
+    with torch.no_grad():
+        if isinstance(network, RecurrentNetwork):
+            shape = (1, 1 + network.lookahead, *((2, ) if network.stereo else ()),
+                     3, *size)
+            leaves, structure = pytree.tree_flatten(network.init_state(noise(*shape)))
+            names = [f'state_{index}' for index in range(len(leaves))]
+            jobs.append((output, _Step(network, structure), ['frames', *names],
+                         ['output', *(f'next_{name}' for name in names)],
+                         [(noise(*shape), *(noise(*leaf.shape) for leaf in leaves)) for _ in range(2)]))
+            jobs.append((output.with_name(f'{output.stem}.start.onnx'), _Start(network), ['frames'], names,
+                         [(noise(*shape), ) for _ in range(2)]))
+        else:
+            shape = (1, frames or network.window, 3, *size)
+            jobs.append((output, _Clip(network), ['clip'], ['output'], [(noise(*shape), ) for _ in range(2)]))
+        with ExitStack() as parts:
+            differences = []
+            for path, module, inputs, outputs, values in jobs:
+                part = parts.enter_context(part_file(path))
+                _write(module.eval(), values[0], part, inputs, outputs)
+                differences += [_difference(module, part, inputs, value) for value in values]
+            if not max(differences) <= tolerance:
+                raise UserError(f'{output} was not written because ONNX Runtime differs from PyTorch by '
+                                f'{max(differences):.2g}, more than {tolerance:.2g}: report it with the versions that '
+                                f'mmweather doctor prints')
+        _, module, inputs, outputs, values = jobs[0]
+        results = module(*values[0])
+    results = results if isinstance(results, tuple) else (results, )
+    return ExportReport([job[0] for job in jobs], dict(zip(inputs, (tuple(value.shape) for value in values[0]))),
+                        dict(zip(outputs, (tuple(value.shape) for value in results))), max(differences))
+
+
+def _output(result):
+    return result['output'] if isinstance(result, dict) else result
+
+
+def _check_installed():
+    missing = []
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        try:
+            __import__(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise UserError(f'{" and ".join(missing)} must be installed to export: pip install {" ".join(missing)}')
+
+
+def _check_size(network, size, output):
+    for side in size:
+        if side % network.size_divisor or side < network.min_size:
+            raise UserError(f'{output} was not written because {size[1]}x{size[0]} does not suit the network: give '
+                            f'sides of at least {network.min_size} that are multiples of {network.size_divisor}')
+
+
+def _write(module, values, path, inputs, outputs):
+    """Exports and leaves the weights in the one file."""
+    with _quiet():
+        program = torch.onnx.export(module, values, dynamo=True, opset_version=OPSET, input_names=inputs,
+                                    output_names=outputs, verbose=False)
+        program.save(str(path), external_data=False)
+
+
+@contextmanager
+def _quiet():
+    """The exporter talks about packages that nobody needs."""
+    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript', 'onnx_ir')]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+
+def _difference(module, path, names, values):
+    """Largest difference between what the file and the module make of the same values."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    known = {entry.name for entry in session.get_inputs()}
+    theirs = session.run(None, {name: value.numpy() for name, value in zip(names, values) if name in known})
+    ours = module(*values)
+    ours = ours if isinstance(ours, tuple) else (ours, )
+    return max(float((torch.from_numpy(there) - here).abs().max()) for there, here in zip(theirs, ours))
