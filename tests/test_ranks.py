@@ -51,7 +51,7 @@ def run_ranks(count, *arguments):
 @pytest.mark.parametrize('count', [3])
 def test_any_number_of_ranks_gives_the_same_files_and_a_broken_one_stops_nobody(tmp_path, film, count):  # noqa: F811
     (tmp_path / 'broken.mp4').write_text('no video\n' * 50)
-    short = write_video(tmp_path / 'short.mp4', ramp_frames(7))
+    short = write_video(tmp_path / 'short.mp4', ramp_frames(7), audio='aac')
     restore_video(film, tmp_path / 'film.mp4', Weave(), segment=4)
     restore_video(short, tmp_path / 'shortly.mp4', Weave(), segment=4)
     codes, output, errors = run_ranks(count, 'restore', tmp_path / 'broken.mp4', film, short, '-o',
