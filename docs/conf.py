@@ -19,7 +19,7 @@ myst_enable_extensions = ['dollarmath', 'colon_fence', 'deflist']
 myst_heading_anchors = 3
 # Formulas of the method pages stand in fences of their own language.
 myst_fence_as_directive = ['math']
-exclude_patterns = ['_build', 'notebooks/*.md']
+exclude_patterns = ['_build', '_generated/*.md']
 html_theme = 'furo'
 html_title = f'mmweather {__version__}'
 html_static_path = []
@@ -31,7 +31,8 @@ autodoc_typehints = 'none'
 napoleon_use_rtype = False
 napoleon_use_param = False
 napoleon_use_ivar = True
-nitpicky = False
+# The pages on restoring and on speed are found by a pattern.
+suppress_warnings = ['toc.empty_glob']
 
 
 def setup(app):

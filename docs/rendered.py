@@ -10,6 +10,8 @@ import numpy as np
 SIZE = (180, 320)
 SEED = 11
 PROTOCOLS = ('vrds', 'rvsd', 'sfvc', 'plain')
+#: Not in the reference: they need MMagic, Triton or a compiled MMCV, or are commands.
+ABSENT = ('mmweather.mmagic', 'mmweather.ops.triton', 'mmweather.ops.mmcv_deform_conv', 'mmweather.cli')
 
 
 def render(folder):
@@ -23,6 +25,7 @@ def render(folder):
     for name, make in (('gallery.jpg', gallery), ('geometry.jpg', geometry), ('protocols.md', protocols)):
         if not (folder / name).exists():
             make(folder / name)
+    api(folder / 'api')
 
 
 def gallery(path):
@@ -67,6 +70,35 @@ def protocols(path):
         numbers = score(restored, clean, name)
         lines.append(f'| `{name}` | {numbers["psnr"]:.2f} | {numbers["ssim"]:.4f} |')
     Path(path).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+def api(folder):
+    """A page per room, with a section per module: found, not listed, so that a new method is in the book by itself."""
+    import mmweather
+    home = Path(mmweather.__file__).parent
+    folder.mkdir(exist_ok=True)
+    pages = {}
+    for path in sorted(home.rglob('*.py')):
+        *rooms, name = path.relative_to(home.parent).with_suffix('').parts
+        room = '.'.join(rooms)
+        if room.startswith(ABSENT):
+            continue
+        modules = pages.setdefault(room, [])
+        # What is private or is run is no reference.
+        if not name.startswith('_') and f'{room}.{name}' not in ABSENT:
+            modules.append(f'{room}.{name}')
+    for room, modules in pages.items():
+        sections = [f'# {room}', _automodule(room, ':no-members:')]
+        sections += [f'## {name.rpartition(".")[2]}\n\n{_automodule(name)}' for name in modules]
+        path = folder / f'{room}.md'
+        text = '\n\n'.join(sections) + '\n'
+        if not path.exists() or path.read_text(encoding='utf-8') != text:
+            path.write_text(text, encoding='utf-8')
+
+
+def _automodule(name, *options):
+    lines = [f'.. automodule:: {name}', *(f'   {option}' for option in options)]
+    return '\n'.join(['```{eval-rst}', *lines, '```'])
 
 
 def _write(path, rgb):
