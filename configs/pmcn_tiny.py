@@ -1,5 +1,5 @@
-# PMCN made narrow (at most 1 M parameters) at a quarter of the resolution, with a head and an input that
-# know of haze: the bundled weights, quick trials, machines without a GPU.
+# PMCN made narrow (at most 1 M parameters) at a quarter of the resolution, with a head and an input that know of haze:
+# the bundled weights, quick trials, machines without a GPU. Trained after pmcn_tiny_short.py.
 _base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_haze.py', '_base_/data_synthetic_haze_test.py']
 
 model = dict(
@@ -21,13 +21,16 @@ model = dict(
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=2e-3, betas=(0.9, 0.99)),
+    optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 3000
+max_iters = 550
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
-train_dataloader = dict(dataset=dict(scenes=32, num_frames=2, crop_size=(96, 192)))
+# Crops that show most of the frame: how dense the haze is and what colour it has cannot be told from a small one.
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(scenes=32, num_frames=2, crop_size=(192, 384), default_share=0.85, augment=False))
 default_hooks = dict(checkpoint=dict(interval=500))

@@ -155,6 +155,9 @@ def main():
     network.half().float().eval()
     if args.degradation == 'haze':
         table = domain_table(network, args.judge)
+    elif args.degradation == 'stereo haze':
+        import judge_stereo
+        table = judge_stereo.judge({network.model_name: network, 'dark channel prior': zoo.load_bundled('dcp')})
     else:
         verdicts = judge(network, args.degradation, args.judge)
         table = '\n'.join(('| judged on | before (dB) | after (dB) | gain (dB) |', '| --- | --- | --- | --- |',
@@ -179,6 +182,8 @@ def write(network, path, table, args):
     seeds = HELD_OUT
     if args.degradation == 'haze':
         from judge_domains import HELD_OUT as seeds
+    elif args.degradation == 'stereo haze':
+        from judge_stereo import HELD_OUT as seeds
     path.with_suffix('.md').write_text(f"""# {network.model_name}
 
 {parameters:,} parameters, float16, {path.stat().st_size / 1e6:.2f} MB. Licence: Apache-2.0.

@@ -64,6 +64,7 @@ class PMCN(RecurrentNetwork):
     """
 
     stereo = True
+    bfloat16_on_cpu = True
     official_layouts = (PMCN_LAYOUT, )
 
     def __init__(self, channels=64, num_blocks=4, downscale=2, num_extract_blocks=2, num_dynamic_blocks=3,
