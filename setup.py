@@ -39,8 +39,10 @@ EXTRAS = {
     'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-xdist', 'scikit-image',
              'triton>=3.4; platform_system == "Linux"'],
     'lint': ['pre-commit', 'ruff'],
+    'docs': ['furo', 'ipykernel', 'matplotlib', 'myst-parser', 'nbclient', 'nbformat', 'sphinx'],
 }
-EXTRAS['all'] = sorted({requirement for name in ('fog', 'lpips', 'onnx', 'tensorboard') for requirement in EXTRAS[name]})
+EXTRAS['all'] = sorted({requirement for name in ('fog', 'lpips', 'onnx', 'tensorboard')
+                        for requirement in EXTRAS[name]})
 
 
 def copy_mim_content(package):
