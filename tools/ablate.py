@@ -60,27 +60,40 @@ def _base_of(path):
     return names[0]
 
 
-def judge(config, checkpoint, kind, video):
-    """Gains in dB on held-out scenes and, if one is given, on a real video."""
+def exams(kind, video):
+    """What the networks are judged on, made once for all of them.
+
+    Args:
+        kind (str): The degradation.
+        video (str, optional): A real clean video that was never trained on; its first 20 frames are taken.
+
+    Returns:
+        dict[str, list[tuple]]: Pairs of degraded frames and truth, for the scenes and for the video.
+    """
+    import numpy as np
+
+    from mmweather.synthesis.scenes import render_scene
+    pairs = dict(scenes=[], video=[])
+    for index, seed in enumerate(HELD_OUT):
+        scene = render_scene(('drive', 'walk')[index % 2], frames=5, size=(240, 432), seed=seed)
+        pairs['scenes'].append(degrade(kind, scene.frames, seed, scene))
+    if video is not None:
+        from mmweather.inference import open_source
+        pairs['video'].append(degrade(kind, np.stack(list(open_source(video)))[:20], 1))
+    return pairs
+
+
+def judge(config, checkpoint, pairs):
+    """The number of parameters, and the mean gain in dB on each kind of exam, None where there is none."""
     import numpy as np
 
     from mmweather import zoo
     from mmweather.registry import MODELS
-    from mmweather.synthesis.scenes import render_scene
-    network = MODELS.build(config.model.generator)
+    network = MODELS.build(config.model.generator).eval()
     zoo.load_weights(network, checkpoint)
-    gains = []
-    for index, seed in enumerate(HELD_OUT):
-        scene = render_scene(('drive', 'walk')[index % 2], frames=5, size=(240, 432), seed=seed)
-        degraded, truth = degrade(kind, scene.frames, seed, scene)
-        gains.append(mean_psnr(restore(network.eval(), degraded), truth) - mean_psnr(degraded, truth))
-    parameters = sum(p.numel() for p in network.parameters())
-    if video is None:
-        return parameters, float(np.mean(gains)), None
-    from mmweather.inference import open_source
-    frames = np.stack(list(open_source(video)))[:20]
-    degraded, truth = degrade(kind, frames, 1)
-    return parameters, float(np.mean(gains)), mean_psnr(restore(network, degraded), truth) - mean_psnr(degraded, truth)
+    gains = [[mean_psnr(restore(network, degraded), truth) - mean_psnr(degraded, truth) for degraded, truth in group]
+             for group in (pairs['scenes'], pairs['video'])]
+    return sum(p.numel() for p in network.parameters()), *(float(np.mean(gain)) if gain else None for gain in gains)
 
 
 def main():
@@ -104,6 +117,7 @@ def main():
     lines = [f'| {args.iters} iterations | parameters | held-out scenes (dB) | real video (dB) |',
              '| --- | ---: | ---: | ---: |']
     print(*lines, sep='\n')
+    pairs = exams(args.degradation, args.judge)
     for ablation in (None, *map(Path, args.ablations)):
         name = 'whole' if ablation is None else ablation.stem
         config = variant(base, ablation, args.iters)
@@ -116,7 +130,7 @@ def main():
                 command += ['--cfg-options', *args.cfg_options]
             with open(folder / f'{name}.log', 'w', encoding='utf-8') as log:
                 subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
-        parameters, scenes, video = judge(config, checkpoint, args.degradation, args.judge)
+        parameters, scenes, video = judge(config, checkpoint, pairs)
         lines.append(f'| {name} | {parameters:,} | {scenes:+.2f} | {"" if video is None else f"{video:+.2f}"} |')
         print(lines[-1], flush=True)
     if args.output:
