@@ -63,7 +63,7 @@ def detect(source, frames=8, network=None):
     scores = []
     for frame in _frames(source, frames):
         with torch.inference_mode():
-            scores.append(network(_prepare(frame, network.size_divisor)).log_softmax(dim=1)[0])
+            scores.append(network(_prepare(frame, network.min_size)).log_softmax(dim=1)[0])
     if not scores:
         raise ValueError('there are no frames to judge')
     probabilities = torch.stack(scores).mean(dim=0).softmax(dim=0).tolist()
@@ -104,8 +104,8 @@ def _frames(source, count):
         yield from islice(opened, 0, reach, max(1, reach // count))
 
 
-def _prepare(frame, divisor):
-    """A frame as the network wants it: of the size it was trained at, cropped to a multiple of the divisor."""
+def _prepare(frame, least):
+    """A frame as the network wants it: of the size it was trained at."""
     frame = np.asarray(frame)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f'frames must be uint8 RGB (H, W, 3), got {frame.dtype} {frame.shape}')
@@ -113,11 +113,8 @@ def _prepare(frame, divisor):
     scale = min(1.0, _SIDE / min(height, width))
     if scale < 1:
         frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    height, width = frame.shape[:2]
     # small pictures are mirrored up to the least that the network takes
-    lack = [max(0, 2 * divisor - extent) for extent in (height, width)]
+    lack = [max(0, least - extent) for extent in frame.shape[:2]]
     if any(lack):
         frame = cv2.copyMakeBorder(frame, 0, lack[0], 0, lack[1], cv2.BORDER_REFLECT)
-        height, width = frame.shape[:2]
-    inside = frame[:height // divisor * divisor, :width // divisor * divisor]
-    return torch.from_numpy(np.ascontiguousarray(inside)).permute(2, 0, 1)[None].float().div_(255)
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float().div_(255)

@@ -1,70 +1,146 @@
-"""A tiny convolutional network that names what is wrong with a picture.
+"""A tiny network that names what is wrong with a picture.
 
-Ours; nothing of it is published. Streaks, flakes and blur show in a few pixels and haze in none, so the network sees
-every pixel, folded by a pixel-unshuffle, and judges by the mean and the spread of its features over the picture: the
-size of the picture does not matter.
+Ours; nothing of it is published. Weather changes the statistics of natural images in known ways: haze lifts the dark
+channel and takes contrast, flakes and streaks make band-passed light skewed and heavy-tailed, streaks along one
+direction, blur takes the fine scales, drops take them in places. So the convolutions are fixed (band-pass filters in
+four directions at three scales, on light and on contrast-normalised light), what they see is summed up by moments and
+quantiles over the picture, whatever its size, and only the two layers that judge by these are learned.
 """
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 __all__ = ['WeatherClassifier', 'load_classifier']
 
 #: The weights that ship, float16, with their card beside them.
 WEIGHTS = Path(__file__).with_name('weather_classifier.safetensors')
 
+# quantiles of brightness, darkest channel and saturation, and of what is compared between places
+_QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+_FEW_QUANTILES = (0.1, 0.5, 0.9)
+_SCALES = 3
+# side of the blocks whose sharpness is compared, in pixels of their scale
+_BLOCK = 16
+
 
 class WeatherClassifier(nn.Module):
     """Logits of what degrades an image.
 
     Args:
-        widths (Sequence[int]): Channels of the stages, each at half the resolution of the one before; the first is at
-            a quarter of that of the image. Defaults to (32, 64, 96), 218,502 parameters.
+        hidden (int): Width of the hidden layer. Defaults to 64.
 
     Attributes:
         classes (tuple[str]): Names of the logits, in order.
+        min_size (int): Least height and width of an image.
+        mean (Tensor): Mean of every statistic in the training data.
+        scale (Tensor): The inverse of its standard deviation there.
     """
 
     classes = ('clean', 'rain', 'drops', 'snow', 'haze', 'blur')
-    #: Height and width of an image must be multiples of this.
-    size_divisor = 16
+    min_size = _BLOCK * 2**(_SCALES - 1)
+    #: Number of statistics.
+    statistics = (3 * (len(_QUANTILES) + 2) + len(_FEW_QUANTILES)
+                  + _SCALES * (3 + 8 * 4 + 1 + len(_FEW_QUANTILES)))
 
-    def __init__(self, widths=(32, 64, 96)):
+    def __init__(self, hidden=64):
         super().__init__()
-        self.fold = nn.PixelUnshuffle(4)
-        layers = [_convolution(48, widths[0]), _Residual(widths[0])]
-        for before, after in zip(widths, widths[1:]):
-            layers += [_convolution(before, after, stride=2), _Residual(after)]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(2 * widths[-1], len(self.classes))
+        self.register_buffer('mean', torch.zeros(self.statistics))
+        self.register_buffer('scale', torch.ones(self.statistics))
+        self.head = nn.Sequential(nn.Linear(self.statistics, hidden), nn.ReLU(), nn.Dropout(0.3),
+                                  nn.Linear(hidden, len(self.classes)))
 
     def forward(self, images):
         """Judge images.
 
         Args:
-            images (Tensor): RGB ``(N, 3, H, W)`` in [0, 1], H and W multiples of 16 and at least 32.
+            images (Tensor): RGB ``(N, 3, H, W)`` in [0, 1], at least ``min_size`` pixels high and wide.
 
         Returns:
             Tensor: Logits ``(N, 6)`` in the order of ``classes``.
         """
-        features = self.features(self.fold(images - 0.5)).flatten(2)
-        spread = (features.var(dim=2, unbiased=False) + 1e-6).sqrt()
-        return self.head(torch.cat([features.mean(dim=2), spread], dim=1))
+        return self.judge(self.describe(images))
+
+    def judge(self, described):
+        """Logits from statistics.
+
+        Args:
+            described (Tensor): ``(N, statistics)`` as :meth:`describe` returns them.
+
+        Returns:
+            Tensor: Logits ``(N, 6)``.
+        """
+        return self.head((described - self.mean) * self.scale)
+
+    def describe(self, images):
+        """The statistics of images.
+
+        Args:
+            images (Tensor): RGB ``(N, 3, H, W)`` in [0, 1].
+
+        Returns:
+            Tensor: ``(N, statistics)``.
+        """
+        darkest, brightest = images.amin(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)
+        light = (images * images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1, keepdim=True)
+        saturation = (brightest - darkest) / (brightest + 0.05)
+        found = []
+        for channel in (light, darkest, saturation):
+            values = channel[..., ::4, ::4].flatten(1)
+            found += [_quantiles(values, _QUANTILES), values.mean(dim=1, keepdim=True),
+                      values.std(dim=1, keepdim=True)]
+        dark_channel = -F.max_pool2d(-darkest, 15, stride=8, padding=7)
+        found.append(_quantiles(dark_channel.flatten(1), _FEW_QUANTILES))
+        for scale in range(_SCALES):
+            found += self._describe_scale(F.avg_pool2d(light, 2**scale) if scale else light)
+        return torch.cat(found, dim=1)
+
+    @staticmethod
+    def _describe_scale(light):
+        """What one octave of the light holds."""
+        mean = _blur(light, 2.5, 2.5)
+        spread = (_blur(light * light, 2.5, 2.5) - mean * mean).clamp(min=0).sqrt()
+        detail = light - mean
+        right, down = light[..., :-1, 1:] - light[..., :-1, :-1], light[..., 1:, :-1] - light[..., :-1, :-1]
+        responses = (detail / (spread + 0.02), detail, right, down, (right + down) * 0.7, (right - down) * 0.7,
+                     _blur(detail, 0.6, 3.0), _blur(detail, 3.0, 0.6))
+        sharpness = (F.avg_pool2d(detail.abs(), _BLOCK).flatten(1) + 1e-3).log()
+        values = spread[..., ::4, ::4].flatten(1)
+        extent = torch.cat([values.mean(dim=1, keepdim=True), _quantiles(values, (0.1, 0.9))], dim=1)
+        return [(extent + 1e-4).log(), *map(_moments, responses), sharpness.std(dim=1, keepdim=True, unbiased=False),
+                _quantiles(sharpness, _FEW_QUANTILES)]
 
 
-class _Residual(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.body = _convolution(channels, channels)
+def _moments(response):
+    """Logarithms of mean magnitude, standard deviation and kurtosis, and the bounded skewness: ``(N, 4)``."""
+    values = response.flatten(1)
+    values = values - values.mean(dim=1, keepdim=True)
+    deviation = values.std(dim=1, keepdim=True) + 1e-5
+    unit = values / deviation
+    cubes = unit * unit * unit
+    return torch.cat([(values.abs().mean(dim=1, keepdim=True) + 1e-5).log(), deviation.log(),
+                      torch.tanh(cubes.mean(dim=1, keepdim=True) / 3),
+                      ((cubes * unit).mean(dim=1, keepdim=True) + 1e-5).log()], dim=1)
 
-    def forward(self, x):
-        return x + self.body(x)
+
+def _quantiles(values, shares):
+    """Quantiles of the rows of ``values``: ``(N, len(shares))``."""
+    ordered = values.sort(dim=1).values
+    last = ordered.shape[1] - 1
+    return torch.stack([ordered[:, round(share * last)] for share in shares], dim=1)
 
 
-def _convolution(before, after, stride=1):
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after),
-                         nn.ReLU(inplace=True))
+def _blur(image, sigma_x, sigma_y):
+    """Gaussian blur of ``(N, 1, H, W)``, the border mirrored."""
+    for sigma, shape in ((sigma_x, (1, 1, 1, -1)), (sigma_y, (1, 1, -1, 1))):
+        radius = round(2.5 * sigma)
+        distance = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+        kernel = torch.exp(-distance**2 / (2 * sigma**2))
+        kernel = (kernel / kernel.sum()).view(shape)
+        pad = (radius, radius, 0, 0) if shape[-1] == -1 else (0, 0, radius, radius)
+        image = F.conv2d(F.pad(image, pad, mode='reflect'), kernel)
+    return image
 
 
 def load_classifier():
@@ -75,6 +151,5 @@ def load_classifier():
     """
     from safetensors.torch import load_file
     network = WeatherClassifier()
-    network.load_state_dict({name: value.float() if value.is_floating_point() else value
-                             for name, value in load_file(WEIGHTS).items()})
+    network.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
     return network.eval()
