@@ -1,4 +1,6 @@
 """The dark channel prior: a baseline that needs no weights."""
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -6,10 +8,11 @@ import torch
 
 from mmweather import zoo
 from mmweather.cli.main import main
+from mmweather.engine.run import test_main as run_test
 from mmweather.errors import UserError
 from mmweather.models import restore_clip
 from mmweather.models.classical.dark_channel import DarkChannelPrior, dark_channel, guided_filter
-from mmweather.synthesis import haze, render_scene
+from mmweather.synthesis import haze, render_scene, write_sfvc
 from mmweather.synthesis.fog import ColorGuidedFilter
 
 
@@ -116,3 +119,27 @@ def test_command_needs_no_weights_and_refuses_some(foggy, tmp_path):
     assert np.abs(cv2.imread(str(target))[..., ::-1] - expected.numpy()).max() < 1
     with pytest.raises(UserError, match=r'weights\.pth: DarkChannelPrior is computed and not learned'):
         zoo.load_weights(zoo.build_network('dcp'), 'weights.pth')
+
+
+def test_baseline_is_scored_without_a_checkpoint(root, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    views = ('left_hazy', 'right_hazy', 'left_clear', 'right_clear')
+    frames = [{view: rng.integers(0, 256, (32, 48, 3), np.uint8) for view in views} for _ in range(2)]
+    write_sfvc(tmp_path / 'sfvc', 'a', frames, 'test')
+    config = tmp_path / 'scored.py'
+    config.write_text(f"""_base_ = {str(root / 'configs' / 'dcp.py')!r}
+test_dataloader = dict(
+    num_workers=0,
+    dataset=dict(
+        _delete_=True, type='SFVC', data_root={str(tmp_path / 'sfvc')!r}, split='test', beta=None, num_frames=None,
+        test_mode=True, pipeline=[dict(type='LoadFrames'), dict(type='StackViews'), dict(type='PackClip')]))
+""")
+    assert run_test([str(config), '--work-dir', str(tmp_path / 'work')]) == 0
+    scores = json.loads((tmp_path / 'work' / 'sfvc.json').read_text())
+    clip = torch.stack([to_clip(np.stack([frame[view] for frame in frames])) for view in views[:2]], dim=2)
+    restored = restore_clip(DarkChannelPrior(), clip)[0]
+    clear = to_clip(np.stack([frame['right_clear'] for frame in frames]))[0]
+    psnrs = -10 * torch.log10((restored[:, 1] - clear).square().mean((1, 2, 3)))
+    assert scores['mean']['right_PSNR'] == pytest.approx(psnrs.mean().item(), abs=1e-3)
+    assert run_test(['vimpnet_tiny', '--work-dir', str(tmp_path / 'learned')]) == 2
+    assert 'cannot be tested without weights' in capsys.readouterr().err

@@ -46,7 +46,9 @@ def test_main(argv=None, prog=None):
         int: Exit code, 0 or 2.
     """
     parser = _parser('Test a model', prog)
-    parser.add_argument('checkpoint', help='checkpoint file: ours or the authors\' (recognised by its keys)')
+    parser.add_argument('checkpoint', nargs='?',
+                        help='checkpoint file: ours or the authors\' (recognised by its keys); a classical '
+                        'method needs none')
     parser.add_argument('--save', metavar='DIR', help='write the restored frames under DIR')
     args = parser.parse_args(argv)
     return _guarded(_test, args)
@@ -136,7 +138,7 @@ def _test(args):
     config = _config(args)
     if 'test_dataloader' not in config:
         raise UserError(f'{args.config}: has no test_dataloader; add one, see configs/vimpnet.py')
-    if not Path(args.checkpoint).is_file():
+    if args.checkpoint and not Path(args.checkpoint).is_file():
         raise UserError(f'{args.checkpoint}: there is no such checkpoint file; check the path')
     config.load_from = args.checkpoint
     if args.save:
@@ -147,7 +149,15 @@ def _test(args):
         if evaluator.type.endswith('RestorationMetric') and not evaluator.get('save_json'):
             evaluator.save_json = str(Path(config.work_dir) / f'{evaluator.protocol}.json')
     _prepare(config)
+    if not args.checkpoint and _needs_weights(config):
+        raise UserError(f'{args.config}: is learned and cannot be tested without weights; name a checkpoint file')
     Runner.from_cfg(config).test()
+
+
+def _needs_weights(config):
+    from mmweather.registry import MODELS
+    network = MODELS.get(config.model.get('generator', {}).get('type', ''))
+    return getattr(network, 'needs_weights', True)
 
 
 def _prepare(config):

@@ -67,7 +67,8 @@ class BaseRestorer(BaseModel):
 
     def _predict(self, clips, samples):
         samples = samples or [ClipSample() for _ in clips]
-        device = next(self.generator.parameters()).device
+        # a classical method has no parameters and stays where the frames are
+        device = next((parameter.device for parameter in self.generator.parameters()), None)
         for clip, sample in zip(clips, samples):
             restored = restore_frames(self.generator, iter(clip), protocol=self._protocol(), device=device)
             sample.output = torch.stack(list(restored))
