@@ -267,7 +267,8 @@ def test_a_preview_is_cut_from_the_most_degraded_part_with_its_sound(tmp_path):
     assert f'preview of {float(moment):.1f} s to {float(moment) + 1:.1f} s' in str(summary)
     expected = list(open_source(source))[round(25 * moment):][:25]
     assert max(np.abs(one.astype(int) - other).mean() for one, other in zip(video['frames'], expected)) < 6
-    assert not packets(tmp_path / 'out.mp4')  # the sound lasts one second only
+    with av.open(str(tmp_path / 'out.mp4')) as container:
+        assert not container.streams.audio  # the sound lasts one second only
 
 
 def test_a_preview_of_the_start_takes_the_sound_of_the_start(tmp_path):

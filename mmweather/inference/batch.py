@@ -18,6 +18,7 @@ from pathlib import Path
 from mmweather.errors import UserError
 from mmweather.inference.files import writing
 from mmweather.inference.frames import IMAGE_SUFFIXES
+from mmweather.inference.journal import digest_of_network
 from mmweather.inference.restore import Restoration, RestoreSummary, load_network
 from mmweather.inference.video import VideoSource
 
@@ -229,6 +230,8 @@ class _Batch:
         self.world, self.sources, self.outputs = world, sources, outputs
         self.network, self.options = network, options
         self.progress, self.report = progress, report
+        # once: it reads all weights
+        self.network_digest = digest_of_network(network)
 
     def begin(self, index):
         """Open an input, say how it may be shared, and work on it."""
@@ -268,6 +271,7 @@ class _Batch:
         work = Restoration(self.sources[index], self.outputs[index], self.network,
                            **{**self.options, 'restart': self.options.get('restart', False) and not joins})
         work.is_shared = self.world.size > 1
+        work.network_digest = self.network_digest
         return work
 
     def _shares(self, work):
@@ -325,11 +329,7 @@ class _Batch:
         for path in (self.sources[index], self.outputs[index]):
             files = sorted(path.iterdir()) if path.is_dir() else [path]
             states.append([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
-        return [*states, {key: repr(value) for key, value in sorted(self.options.items())}, self._digest()]
-
-    def _digest(self):
-        from mmweather.inference.journal import digest_of_network
-        return digest_of_network(self.network)
+        return [*states, {key: repr(value) for key, value in sorted(self.options.items())}, self.network_digest]
 
     def _earlier(self, index):
         """A sentence about an output that an interrupted call has finished, None if there is none."""

@@ -262,9 +262,11 @@ class Restoration:
         self._journal = Journal(self.dst)
         self._restart = restart
         self._identity = dict(
-            version=__version__, input=_digest_of_source(self.source), network=digest_of_network(self.network),
+            version=__version__, input=_digest_of_source(self.source),
             device=self.device.type, precision=self.precision, protocol=asdict(self.protocol), segment=segment,
             memory=memory, preview=preview, compiled=compiled, **{**encoding, 'fps': None if fps is None else str(fps)})
+        #: str or None: Digest of the network if it is known; found out where it is not.
+        self.network_digest = None
         self._memory = memory
         self._compiled = compiled
         self._seconds, self._computing, self._frames = 0., 0., 0
@@ -272,7 +274,8 @@ class Restoration:
     def __enter__(self):
         if self._restart:
             self._journal.discard()
-        notes = self._journal.open(self._identity)
+        network = self.network_digest or digest_of_network(self.network)
+        notes = self._journal.open({**self._identity, 'network': network})
         if 'protocol' in notes:
             self.protocol = ClipProtocol(**notes['protocol'])
         else:
