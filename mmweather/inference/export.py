@@ -2,12 +2,11 @@
 import logging
 import warnings
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from mmweather.errors import UserError
 from mmweather.inference.files import part_file
@@ -48,16 +47,19 @@ class _Clip(nn.Module):
 
 
 class _Step(nn.Module):
-    """One step of a recurrent network, its state spread out."""
+    """One step of a recurrent network, its state spread out.
 
-    def __init__(self, network, structure):
+    States are of the first one's form: what a network remembers beyond that only saves it work.
+    """
+
+    def __init__(self, network, first):
         super().__init__()
         self.network = network
-        self.structure = structure
+        self.first = first
 
     def forward(self, frames, *state):
-        result, following = self.network.step(frames, pytree.tree_unflatten(list(state), self.structure))
-        return (_output(result), *pytree.tree_leaves(following))
+        result, following = self.network.step(frames, _filled(self.first, iter(state)))
+        return (_output(result), *_tensors(following, self.first))
 
 
 class _Start(nn.Module):
@@ -69,7 +71,7 @@ class _Start(nn.Module):
 
     def forward(self, frames):
         # An output that is an input, or a constant, is no output for ONNX.
-        return tuple(leaf + 0 * frames.sum() for leaf in pytree.tree_leaves(self.network.init_state(frames)))
+        return tuple(leaf + 0 * frames.sum() for leaf in _tensors(self.network.init_state(frames)))
 
 
 def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, tolerance=1e-3):
@@ -111,11 +113,12 @@ def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, to
     jobs = []
     with torch.no_grad():
         if isinstance(network, RecurrentNetwork):
-            shape = (1, 1 + network.lookahead, *((2, ) if network.stereo else ()),
-                     3, *size)
-            leaves, structure = pytree.tree_flatten(network.init_state(noise(*shape)))
+            views = (2, ) if getattr(network, 'stereo', False) else ()
+            shape = (1, 1 + network.lookahead, *views, 3, *size)
+            first = network.init_state(noise(*shape))
+            leaves = _tensors(first)
             names = [f'state_{index}' for index in range(len(leaves))]
-            jobs.append((output, _Step(network, structure), ['frames', *names],
+            jobs.append((output, _Step(network, first), ['frames', *names],
                          ['output', *(f'next_{name}' for name in names)],
                          [(noise(*shape), *(noise(*leaf.shape) for leaf in leaves)) for _ in range(2)]))
             jobs.append((output.with_name(f'{output.stem}.start.onnx'), _Start(network), ['frames'], names,
@@ -138,6 +141,32 @@ def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, to
     results = results if isinstance(results, tuple) else (results, )
     return ExportReport([job[0] for job in jobs], dict(zip(inputs, (tuple(value.shape) for value in values[0]))),
                         dict(zip(outputs, (tuple(value.shape) for value in results))), max(differences))
+
+
+def _tensors(state, like=None):
+    """The tensors of a state in order; where ``like`` has none, the state's are left out."""
+    like = state if like is None else like
+    if torch.is_tensor(like):
+        return [state]
+    return [tensor for part, model in zip(_parts(state), _parts(like)) if model is not None
+            for tensor in _tensors(part, model)]
+
+
+def _filled(state, tensors):
+    """A state of the same form with other tensors, taken from an iterator."""
+    if torch.is_tensor(state):
+        return next(tensors)
+    parts = [part if part is None else _filled(part, tensors) for part in _parts(state)]
+    if is_dataclass(state):
+        return replace(state, **{entry.name: part for entry, part in zip(fields(state), parts)})
+    return dict(zip(state, parts)) if isinstance(state, dict) else type(state)(parts)
+
+
+def _parts(state):
+    """What a state is made of: dataclasses, dicts, tuples and lists of tensors."""
+    if is_dataclass(state):
+        return [getattr(state, entry.name) for entry in fields(state)]
+    return list(state.values()) if isinstance(state, dict) else list(state)
 
 
 def _output(result):
