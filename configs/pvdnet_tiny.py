@@ -15,6 +15,7 @@ model = dict(
         num_blocks=8,
         shuffle=2,
         zero_init=True,
+        negative_slope=0.1,
         motion=dict(
             feature_channels=(8, 16, 32, 48), match_channels=32, refine_channels=(32, 32, 16),
             smooth_channels=(32, 32, 16, 16, 16, 16), reduction=2)),

@@ -55,6 +55,9 @@ class PVDNet(RecurrentNetwork):
             all its resolutions are divided by it: ours, for speed. Defaults to 1: as published.
         zero_init (bool): Begin as the network that changes nothing, instead of with Xavier's initialisation of the
             last convolution: ours, for short trainings. Defaults to False.
+        negative_slope (float): Slope of the activations below zero. Ours: with ``zero_init`` and a high learning rate
+            plain ReLUs can die together in the first steps, and the network stays the identity for good. Defaults to
+            0.0: ReLU, as published.
         motion (dict, optional): Arguments of :class:`BIMNet`.
     """
 
@@ -64,7 +67,8 @@ class PVDNet(RecurrentNetwork):
     official_layouts = (PVDNET_LAYOUT, )
 
     def __init__(self, volume_channels=64, image_channels=32, channels=64, half_channels=64, bottleneck_channels=128,
-                 body_channels=128, num_blocks=12, shuffle=1, zero_init=False, motion=None):
+                 body_channels=128, num_blocks=12, shuffle=1, zero_init=False, negative_slope=0.0,
+                 motion=None):
         super().__init__()
         self.motion = BIMNet(**(motion or {}))
         # For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
@@ -73,7 +77,7 @@ class PVDNet(RecurrentNetwork):
         self.protocols = dict(published=ClipProtocol(fit='crop', size_divisor=self.step_divisor))
         self.size_divisor = self.min_size = math.lcm(self.step_divisor, self.motion.size_divisor)
         self.deblur = DeblurNet(volume_channels, image_channels, channels, half_channels, bottleneck_channels,
-                                body_channels, num_blocks, shuffle)
+                                body_channels, num_blocks, shuffle, negative_slope)
         if zero_init:
             nn.init.zeros_(self.deblur.to_residual.weight)
 
@@ -128,24 +132,25 @@ class DeblurNet(nn.Module):
     """The deblurring network: a U-Net over frames and pixel volume; see :class:`PVDNet` for the arguments."""
 
     def __init__(self, volume_channels, image_channels, channels, half_channels, bottleneck_channels, body_channels,
-                 num_blocks, shuffle=1):
+                 num_blocks, shuffle=1, negative_slope=0.0):
         super().__init__()
+        self.negative_slope = slope = negative_slope
         self.shuffle, block = shuffle, shuffle**2
-        self.volume_branch = nn.Sequential(*_conv_relu(25 * block, volume_channels, 3),
-                                           *_conv_relu(volume_channels, volume_channels, 3))
-        self.image_branch = nn.Sequential(*_conv_relu(9 * block, image_channels, 3),
-                                          *_conv_relu(image_channels, image_channels, 3))
+        self.volume_branch = nn.Sequential(*_conv_relu(slope, 25 * block, volume_channels, 3),
+                                           *_conv_relu(slope, volume_channels, volume_channels, 3))
+        self.image_branch = nn.Sequential(*_conv_relu(slope, 9 * block, image_channels, 3),
+                                          *_conv_relu(slope, image_channels, image_channels, 3))
         self.merge = nn.Conv2d(volume_channels + image_channels, channels, 5, padding=2)
-        self.down1 = nn.Sequential(*_conv_relu(channels, half_channels, 5, stride=2),
+        self.down1 = nn.Sequential(*_conv_relu(slope, channels, half_channels, 5, stride=2),
                                    nn.Conv2d(half_channels, half_channels, 5, padding=2))
-        self.down2 = nn.Sequential(*_conv_relu(half_channels, bottleneck_channels, 5, stride=2),
-                                   *_conv_relu(bottleneck_channels, body_channels, 5))
-        self.body = nn.Sequential(*(ReLUResidualBlock(body_channels) for _ in range(num_blocks)))
-        self.body_end = nn.Sequential(*_conv_relu(body_channels, body_channels, 3))
+        self.down2 = nn.Sequential(*_conv_relu(slope, half_channels, bottleneck_channels, 5, stride=2),
+                                   *_conv_relu(slope, bottleneck_channels, body_channels, 5))
+        self.body = nn.Sequential(*(ReLUResidualBlock(body_channels, slope) for _ in range(num_blocks)))
+        self.body_end = nn.Sequential(*_conv_relu(slope, body_channels, body_channels, 3))
         self.up1 = nn.ConvTranspose2d(body_channels, half_channels, 4, stride=2, padding=1)
-        self.up1_end = nn.Sequential(*_conv_relu(half_channels, half_channels, 5))
+        self.up1_end = nn.Sequential(*_conv_relu(slope, half_channels, half_channels, 5))
         self.up2 = nn.ConvTranspose2d(half_channels, channels, 4, stride=2, padding=1)
-        self.up2_end = nn.Sequential(*_conv_relu(channels, channels, 5))
+        self.up2_end = nn.Sequential(*_conv_relu(slope, channels, channels, 5))
         self.to_residual = nn.Conv2d(channels, 3 * block, 5, padding=2)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -160,25 +165,29 @@ class DeblurNet(nn.Module):
         half = self.down1(full)
         quarter = self.down2(half)
         features = self.body_end(self.body(quarter)) + quarter
-        features = self.up1_end((self.up1(features) + half).relu_())
-        features = self.up2_end((self.up2(features) + full).relu_())
+        features = self.up1_end(self._activated(self.up1(features) + half))
+        features = self.up2_end(self._activated(self.up2(features) + full))
         residual = self.to_residual(features).float()
         return current + (F.pixel_shuffle(residual, self.shuffle) if self.shuffle > 1 else residual)
+
+    def _activated(self, features):
+        return F.leaky_relu_(features, self.negative_slope) if self.negative_slope else features.relu_()
 
 
 class ReLUResidualBlock(nn.Sequential):
     """A residual block whose branch ends in a ReLU: ``x + ReLU(conv(ReLU(conv(x))))``."""
 
-    def __init__(self, channels):
-        super().__init__(*_conv_relu(channels, channels, 3), *_conv_relu(channels, channels, 3))
+    def __init__(self, channels, slope=0.0):
+        super().__init__(*_conv_relu(slope, channels, channels, 3), *_conv_relu(slope, channels, channels, 3))
 
     def forward(self, x):
         """Maps ``(N, C, H, W)`` to the same shape."""
         return x + super().forward(x)
 
 
-def _conv_relu(in_channels, out_channels, kernel_size, stride=1):
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2), nn.ReLU(inplace=True)
+def _conv_relu(slope, in_channels, out_channels, kernel_size, stride=1):
+    activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2), activation
 
 
 def _signed(frames):
