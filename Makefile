@@ -34,7 +34,7 @@ docs: $(VENV)/.docs  ## build the book into docs/_build/html
 mmagic: $(MMAGIC)/.mmagic  ## make a second environment in .venv-mmagic, with MMagic in it
 
 test-mmagic: mmagic  ## run the tests that need MMagic
-	@OMP_NUM_THREADS=1 $(MMAGIC)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests/mmagic $(ARGS)
+	@OMP_NUM_THREADS=1 $(MMAGIC)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests/with_mmagic $(ARGS)
 
 clean:  ## remove what builds, tests and the demo left
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache demo_output docs/_build
