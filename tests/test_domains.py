@@ -318,7 +318,6 @@ def test_a_scene_has_exact_depth_and_maps_are_read(tmp_path, capsys):
 
 @pytest.mark.parametrize(('words', 'sentence'), [
     (('{clear}', '{tmp}/out', '--domains', 'haze,rain'), 'rain is not a domain'),
-    (('{clear}', '{tmp}/no/out'), 'create it first'),
     (('{tmp}/nothing', '{tmp}/out'), 'does not exist'),
     (('{clear}', '{tmp}/out', '--depth', '{tmp}/maps'), 'no folder'),
     (('{clear}', '{clear}/b.png'), 'cannot be written to'),

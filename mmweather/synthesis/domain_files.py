@@ -133,11 +133,9 @@ def read_depth(path, size):
 
 def _prepare(root):
     """Make the folders, and read the labels of an earlier run as far as they are whole."""
-    if not root.absolute().parent.is_dir():
-        raise UserError(f'{root} cannot be made because the folder {root.parent} does not exist: create it first')
     try:
         for folder in (root, root / 'hazy', root / 'clear'):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         if not (root / LABELS).exists():
             return {}
         labels = {}
