@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from figures import FIGURES, figure
 
 SIZE = (180, 320)
 SEED = 11
@@ -25,6 +26,8 @@ def render(folder):
     for name, make in (('gallery.jpg', gallery), ('geometry.jpg', geometry), ('protocols.md', protocols)):
         if not (folder / name).exists():
             make(folder / name)
+    for name, (boxes, arrows) in FIGURES.items():
+        (folder / f'{name}.svg').write_text(figure(boxes, arrows), encoding='utf-8')
     api(folder / 'api')
 
 
