@@ -1,5 +1,6 @@
-# PMCN made narrow (at most 1 M parameters) at a quarter of the resolution, with a head and an input that know of haze:
-# the bundled weights, quick trials, machines without a GPU. Trained after pmcn_tiny_short.py.
+# PMCN made narrow (at most 1 M parameters) at a quarter of the resolution, with a head and inputs that know of haze and
+# parallax: the bundled weights, quick trials, machines without a GPU. Trained after pmcn_tiny_short.py; both phases by
+# tools/train_pmcn_tiny.sh.
 _base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_haze.py', '_base_/data_synthetic_haze_test.py']
 
 model = dict(
@@ -14,23 +15,39 @@ model = dict(
         attention_channels=32,
         windows=1,
         head='scattering',
+        disparity=True,
         dark_channel=True),
-    # Left to the image loss alone, the attention would not find the disparity in a training this short.
-    loss=dict(type='PMCNLoss', ssim_weight=0.0, parallax_weight=0.05, eps=1e-4),
+    # What the haze was made with teaches more per step than the image: left to the image alone, the attention would
+    # not find the disparity, nor the head the airlight, in a training this short.
+    loss=dict(
+        type='PMCNLoss',
+        ssim_weight=0.0,
+        parallax_weight=0.2,
+        transmission_weight=0.5,
+        airlight_weight=0.2,
+        eps=1e-3),
     update='clip')
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 550
+max_iters = 1200
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
-# Crops that show most of the frame: how dense the haze is and what colour it has cannot be told from a small one.
+# Whole frames: how dense the haze is and what colour it has cannot be told from a small crop.
 train_dataloader = dict(
-    batch_size=2,
-    dataset=dict(scenes=32, num_frames=2, crop_size=(192, 384), default_share=0.85, augment=False))
-default_hooks = dict(checkpoint=dict(interval=500))
+    batch_size=1,
+    dataset=dict(
+        scenes=96,
+        scene_frames=4,
+        crop_size=(256, 512),
+        num_frames=2,
+        # of the camera of SFVC: a pair does not say how far apart its cameras are
+        baselines=(0.22, ),
+        default_share=0.75,
+        augment=False))
+default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))

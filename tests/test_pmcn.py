@@ -39,7 +39,7 @@ def run(network, clip):
 def small():
     """A narrow network in the published manner, its offsets and its head no longer as they begin."""
     torch.manual_seed(0)
-    network = PMCN(**SMALL, head='scattering', dark_channel=True).eval()
+    network = PMCN(**SMALL, head='scattering', disparity=True, dark_channel=True).eval()
     return stirred(network)
 
 
@@ -161,7 +161,7 @@ def mirrored_state(network):
         if source == 'extract.head.0.weight':
             value = flip_subpixels(value, 1, 3)
         elif source.startswith('reconstruct.tail'):
-            value = flip_subpixels(value, 0, 4)
+            value = flip_subpixels(value, 0, 1)
         elif source.endswith('parallax.mix.weight'):
             value = torch.cat(value.chunk(2, dim=1)[::-1], dim=1)
         elif 'spatial_branch.0' in source or 'channel_branch.3' in source or 'channel_branch.4' in source:
@@ -176,7 +176,7 @@ def mirrored_state(network):
 
 def test_tied_views_are_treated_alike(small):
     """Swapping and mirroring the views swaps and mirrors the outputs when the weights of the views are tied."""
-    network = PMCN(**SMALL, head='scattering', dark_channel=True).eval()
+    network = PMCN(**SMALL, head='scattering', disparity=True, dark_channel=True).eval()
     tied = {key: (value + other) / 2
             for (key, value), other in zip(small.state_dict().items(), mirrored_state(small).values())}
     network.load_state_dict(tied)
@@ -226,7 +226,7 @@ def test_attention_peaks_at_the_true_disparity_after_a_short_training():
 
 
 def test_without_parallax_a_view_depends_on_itself_alone(small):
-    alone = PMCN(**SMALL, head='scattering', dark_channel=True, parallax=False).eval()
+    alone = PMCN(**SMALL, head='scattering', disparity=True, dark_channel=True, parallax=False).eval()
     alone.load_state_dict(small.state_dict())
     clip = clip_of(1, 2, 2, 3, 16, 32)
     changed = clip.clone()
@@ -253,6 +253,14 @@ def test_the_first_frame_of_two_in_a_batch_is_that_of_one(small):
         torch.testing.assert_close(both[index:index + 1], run(small, clip[index:index + 1])[0], rtol=0, atol=1e-5)
 
 
+def test_without_motion_nothing_is_remembered(small):
+    forgetful = PMCN(**SMALL, head='scattering', disparity=True, dark_channel=True, motion=False).eval()
+    forgetful.load_state_dict(small.state_dict())
+    clip = clip_of(1, 2, 2, 3, 16, 32)
+    torch.testing.assert_close(run(forgetful, clip)[0][:, 1:], run(forgetful, clip[:, 1:])[0], rtol=0, atol=1e-6)
+    assert not torch.allclose(run(small, clip)[0][:, 1:], run(forgetful, clip)[0][:, 1:], atol=1e-4)
+
+
 @pytest.mark.parametrize('size', [(19, 37), (16, 16), (5, 70)])
 def test_any_size_is_padded_and_cropped_back(small, size):
     clip = clip_of(1, 2, 2, 3, *size)
@@ -274,18 +282,44 @@ def test_the_fresh_tiny_network_changes_nothing():
 
 
 def test_the_scattering_head_inverts_the_model():
-    # With the optical depth that there is, and no correction of the airlight where a block shows it pure.
+    # With the optical depth that there is, and the airlight looked up where it shows.
     head = PMCN(**SMALL, head='scattering').reconstruct
     clear, airlight = clip_of(1, 3, 32, 32), torch.tensor([0.8, 0.85, 0.9]).view(3, 1, 1)
     transmission = torch.full((1, 1, 32, 32), 0.5)
     transmission[..., :16, :16] = 0
-    hazy = clear * transmission * airlight + airlight * (1 - transmission)
+    hazy = clear * transmission + airlight * (1 - transmission)
+    features = torch.zeros(1, 16, 16, 16)
+    features[:, 0, :8, :8] = 1
+    head.body = torch.nn.Identity()
     with torch.no_grad():
-        head.tail.bias[:4] = -np.log(0.5)
-        output = head(torch.zeros(1, 16, 16, 16), hazy)
+        # half of the optical depth is in the map, and the number for the whole frame doubles it
+        head.tail.bias[:] = -np.log(0.5) / 2
+        head.overall.bias[0] = np.log(2)
+        head.attend.weight[0, 0] = 30
+        result = head(features, hazy)
+    torch.testing.assert_close(result['airlight'], airlight[None], rtol=0, atol=1e-5)
+    torch.testing.assert_close(result['transmission'], torch.full((1, 1, 32, 32), 0.5), rtol=0, atol=1e-5)
     seen = transmission.expand_as(clear) > 0
-    torch.testing.assert_close(output[seen], (clear * airlight)[seen], rtol=0, atol=1e-5)
-    torch.testing.assert_close(output[..., :16, :16], airlight.expand(1, 3, 16, 16), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result['output'][seen], clear[seen], rtol=0, atol=1e-5)
+    torch.testing.assert_close(result['output'][..., :16, :16], airlight.expand(1, 3, 16, 16), rtol=0, atol=1e-5)
+
+
+def test_disparity_is_how_many_columns_away_the_attention_looks():
+    parallax = ParallaxInteraction(4, attention_channels=2, windows=2, disparity=True)
+    attention = torch.zeros(1, 1, 2, 8, 8)
+    columns = torch.arange(8)
+    attention[..., columns, (columns - 3).clamp(min=0)] = 1
+    for output in parallax.outputs:
+        torch.nn.init.zeros_(output.weight)
+        torch.nn.init.ones_(output.weight[:, -1])
+        torch.nn.init.zeros_(output.bias)
+    values = torch.rand(1, 1, 2, 8, 2)
+    seen = parallax._seen(attention, values, parallax.outputs[0], 1)
+    expected = columns.clamp(max=3).repeat(2).float()
+    torch.testing.assert_close(seen, expected.expand(1, 4, 1, 16))
+    # the right view's partners are to the right
+    mirrored = parallax._seen(attention.flip(-1, -2), values, parallax.outputs[1], -1)
+    torch.testing.assert_close(mirrored, expected.flip(0).expand(1, 4, 1, 16))
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
@@ -311,6 +345,18 @@ def test_loss_terms_are_weighted_and_named():
     expected = (cells - cells.flip(0).mean(-1, keepdim=True)).abs().mean()
     assert losses['loss_parallax'] == pytest.approx(3 * float(expected), rel=1e-4)
     assert set(PMCNLoss(ssim_weight=0)(prediction, dict(gt=gt))) == {'loss_pixel'}
+
+
+def test_what_the_haze_was_made_with_teaches_where_it_can_be_told():
+    truth = torch.tensor([0.5, 0.25, 0.0, 0.02]).view(1, 1, 1, 1, 4).expand(1, 2, 1, 4, 4)
+    gray = torch.full((1, 2, 3, 1, 1), 0.7)
+    gt = clip_of(1, 2, 3, 4, 4)
+    prediction = dict(output=gt, transmission=torch.full((1, 2, 1, 4, 4), 0.5), airlight=gray + 0.1)
+    losses = PMCNLoss(ssim_weight=0, transmission_weight=2, airlight_weight=3)(
+        prediction, dict(gt=gt, transmission=truth, airlight=gray))
+    # of the four columns the last two say nothing
+    assert float(losses['loss_transmission']) == pytest.approx(2 * 0.25 / 2, rel=1e-5)
+    assert float(losses['loss_airlight']) == pytest.approx(3 * 0.1, rel=1e-5)
 
 
 def test_parallax_loss_is_nothing_for_the_true_map_and_spares_what_the_other_view_does_not_see():

@@ -74,21 +74,24 @@ class ParallaxInteraction(nn.Module):
         attention_channels (int): Channels of queries, keys and values. Defaults to 32.
         windows (int): Windows per row. Defaults to 4.
         num_dynamic_blocks (int): Dynamic residual blocks of the short range. Defaults to 3.
+        disparity (bool): What a view gets from the long range includes, as one more value, how many columns away the
+            attention looks on average (ours). Defaults to False.
         interaction (bool): False lets each view interact with itself alone, for ablation: the same network and
             parameters, without anything of the other view. Defaults to True.
         as_released (bool): Repeat the released code's slips, to compare with weights trained by it. Defaults to False.
     """
 
-    def __init__(self, channels, attention_channels=32, windows=4, num_dynamic_blocks=3, interaction=True,
-                 as_released=False):
+    def __init__(self, channels, attention_channels=32, windows=4, num_dynamic_blocks=3, disparity=False,
+                 interaction=True, as_released=False):
         super().__init__()
         self.windows = windows
+        self.disparity = disparity
         self.interaction = interaction
         self.as_released = as_released
         self.query = nn.Conv2d(channels, attention_channels, 1)
         self.key = nn.Conv2d(channels, attention_channels, 1)
         self.values = nn.ModuleList(nn.Conv2d(channels, attention_channels, 1) for _ in range(2))
-        self.outputs = nn.ModuleList(nn.Conv2d(attention_channels, channels, 1) for _ in range(2))
+        self.outputs = nn.ModuleList(nn.Conv2d(attention_channels + int(disparity), channels, 1) for _ in range(2))
         self.mix = nn.Conv2d(2 * channels, channels, 1)
         self.body = nn.Sequential(*(DynamicResidualBlock(channels, (1, 9)) for _ in range(num_dynamic_blocks)))
         self.merges = nn.ModuleList(SelectiveMerge(channels, branches=3) for _ in range(2))
@@ -113,13 +116,13 @@ class ParallaxInteraction(nn.Module):
     def _interact(self, left, right):
         to_left, to_right = maps = self.attention(left, right)
         from_left, from_right = (self._rows(value(view)) for value, view in zip(self.values, (left, right)))
-        seen_by_left = self._seen(to_left, from_right, self.outputs[0])
+        seen_by_left = self._seen(to_left, from_right, self.outputs[0], 1)
         if not self.as_released:
-            seen_by_right = self._seen(to_right, from_left, self.outputs[1])
+            seen_by_right = self._seen(to_right, from_left, self.outputs[1], -1)
         elif self.windows > 1:
             seen_by_right = seen_by_left
         else:
-            seen_by_right = self._seen(to_right, from_left, self.outputs[0])
+            seen_by_right = self._seen(to_right, from_left, self.outputs[0], -1)
         both = self.body(F.relu(self.mix(torch.cat((left, right), dim=1))))
         return (self.merges[0](left, seen_by_left, both), self.merges[1](right, seen_by_right, both), maps)
 
@@ -132,9 +135,14 @@ class ParallaxInteraction(nn.Module):
         """``(N, C, H, W)`` as windows of rows of pixels, ``(N, H, windows, W / windows, C)``."""
         return x.permute(0, 2, 3, 1).unflatten(2, (self.windows, -1))
 
-    @staticmethod
-    def _seen(attention, values, output):
-        return F.relu(output((attention.to(values.dtype) @ values).flatten(2, 3).permute(0, 3, 1, 2)))
+    def _seen(self, attention, values, output, sign):
+        seen = attention.to(values.dtype) @ values
+        if self.disparity:
+            columns = torch.arange(attention.shape[-1], dtype=torch.float32, device=attention.device)
+            # An elementwise product, since autocast would round the columns of a matrix product to 8 bits.
+            away = sign * (columns - (attention.float() * columns).sum(-1))
+            seen = torch.cat((seen, away[..., None].to(seen.dtype)), dim=-1)
+        return F.relu(output(seen.flatten(2, 3).permute(0, 3, 1, 2)))
 
 
 class MotionAlignment(nn.Module):

@@ -10,10 +10,13 @@ from ..losses import PerceptualLoss, charbonnier, ssim
 #: A pixel counts as seen by the other view if the attention that falls on it adds up to this much, as in PASSRnet.
 _SEEN = 0.1
 
+#: Transmission below which 8 bits tell next to nothing of what is behind the haze.
+_ARRIVES = 0.05
+
 
 @MODELS.register_module()
 class PMCNLoss(nn.Module):
-    """Charbonnier, ``1 - SSIM``, and two optional terms, each a mean over both views of a frame.
+    """Charbonnier, ``1 - SSIM``, and optional terms, each a mean over both views of a frame.
 
     - ``loss_pixel``: the Charbonnier distance.
     - ``loss_ssim``: ``1 - SSIM`` with the window and the zero padding of the protocol ``sfvc``.
@@ -21,23 +24,29 @@ class PMCNLoss(nn.Module):
     - ``loss_parallax``: the attention maps have to bring each *clean* view onto the other one, where that one sees it
       (PASSRnet's photometric loss, CVPR 2019). Haze hides what is to be matched; the clean frames of the training
       say where it is.
+    - ``loss_transmission`` and ``loss_airlight``: how far what the head 'scattering' predicts is from what the haze was
+      made with, where that is known. Where less than 5 % of the light arrive, nothing tells how much less.
 
     Args:
         pixel_weight (float): Defaults to 1.0.
         ssim_weight (float): Defaults to 0.1.
         parallax_weight (float): Defaults to 0.0.
+        transmission_weight (float): Defaults to 0.0.
+        airlight_weight (float): Defaults to 0.0.
         perceptual_weight (float): Defaults to 0.01; of no meaning without ``perceptual_weights``.
         perceptual_weights (str, optional): File of VGG-19's weights as torchvision distributes them
             (``vgg19-dcbb9e9d.pth``). Defaults to None: no perceptual term.
         eps (float): Of the Charbonnier distance. Defaults to 1e-6.
     """
 
-    def __init__(self, pixel_weight=1.0, ssim_weight=0.1, parallax_weight=0.0, perceptual_weight=0.01,
-                 perceptual_weights=None, eps=1e-6):
+    def __init__(self, pixel_weight=1.0, ssim_weight=0.1, parallax_weight=0.0, transmission_weight=0.0,
+                 airlight_weight=0.0, perceptual_weight=0.01, perceptual_weights=None, eps=1e-6):
         super().__init__()
         self.pixel_weight = pixel_weight
         self.ssim_weight = ssim_weight
         self.parallax_weight = parallax_weight
+        self.transmission_weight = transmission_weight
+        self.airlight_weight = airlight_weight
         self.perceptual_weight = perceptual_weight
         self.perceptual = PerceptualLoss(perceptual_weights) if perceptual_weights else None
         self.eps = eps
@@ -46,8 +55,9 @@ class PMCNLoss(nn.Module):
         """Computes the loss of one frame.
 
         Args:
-            prediction (dict): ``output`` ``(N, 2, 3, H, W)`` and ``attention``, as :meth:`PMCN.step` returns them.
-            target (dict[str, Tensor]): ``gt`` ``(N, 2, 3, H, W)`` in [0, 1].
+            prediction (dict): As :meth:`PMCN.step` returns it.
+            target (dict[str, Tensor]): ``gt`` ``(N, 2, 3, H, W)`` in [0, 1]; for the terms that need them also
+                ``transmission`` ``(N, 2, 1, H, W)`` and ``airlight`` ``(N, 2, 3, 1, 1)``.
 
         Returns:
             dict[str, Tensor]: The weighted terms whose weight is not 0.
@@ -58,6 +68,14 @@ class PMCNLoss(nn.Module):
             losses['loss_ssim'] = self.ssim_weight * (1 - ssim(output, gt))
         if self.parallax_weight:
             losses['loss_parallax'] = self.parallax_weight * parallax_loss(prediction['attention'], target['gt'])
+        if self.transmission_weight:
+            truth = target['transmission']
+            told = truth > _ARRIVES
+            difference = (prediction['transmission'] - truth).abs() * told
+            losses['loss_transmission'] = self.transmission_weight * difference.sum() / told.sum().clamp(min=1)
+        if self.airlight_weight:
+            difference = (prediction['airlight'] - target['airlight']).abs()
+            losses['loss_airlight'] = self.airlight_weight * difference.mean()
         if self.perceptual is not None and self.perceptual_weight:
             losses['loss_perceptual'] = self.perceptual_weight * self.perceptual(output, gt)
         return losses

@@ -53,10 +53,14 @@ class PMCN(RecurrentNetwork):
         windows (int): Windows of a row in which parallax is searched. Defaults to 4.
         head (str): ``'direct'`` predicts the frame, as published. ``'scattering'`` (ours, for short training) predicts
             what inverts the scattering model; see :class:`ScatteringReconstruction`. Defaults to 'direct'.
+        disparity (bool): Each view is also told how far away in its row the attention found what it sees, the
+            disparity (ours, for short training). Defaults to False.
         dark_channel (bool): The features also come from the frame's dark channel (He et al., CVPR 2009), which says
             more about haze than any local colour (ours, for short training). Defaults to False.
         parallax (bool): False switches the interaction between the views off, for ablation: each view is then restored
             by itself by a network of the same size. Defaults to True.
+        motion (bool): False has every frame aligned with itself instead of the one before, for ablation: a network of
+            the same size that remembers nothing. Defaults to True.
         as_released (bool): Repeat the slips of the released code; see :class:`ParallaxInteraction`. Defaults to False.
 
     Raises:
@@ -68,8 +72,8 @@ class PMCN(RecurrentNetwork):
     official_layouts = (PMCN_LAYOUT, )
 
     def __init__(self, channels=64, num_blocks=4, downscale=2, num_extract_blocks=2, num_dynamic_blocks=3,
-                 num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', dark_channel=False,
-                 parallax=True, as_released=False):
+                 num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', disparity=False,
+                 dark_channel=False, parallax=True, motion=True, as_released=False):
         super().__init__()
         if num_blocks not in _SCALES:
             raise ValueError(f'num_blocks: expected 4 or 5, got {num_blocks}')
@@ -82,7 +86,8 @@ class PMCN(RecurrentNetwork):
         self.size_divisor = self.min_size = downscale * max(self.scales) * windows
         self.extract = FeatureExtraction(channels, downscale, num_extract_blocks, dark_channel)
         self.blocks = nn.ModuleList(
-            ParallaxMotionBlock(channels, attention_channels, windows, num_dynamic_blocks, parallax, as_released)
+            ParallaxMotionBlock(channels, attention_channels, windows, num_dynamic_blocks, disparity, parallax, motion,
+                                as_released)
             for _ in self.scales)
         reconstruction = Reconstruction if head == 'direct' else ScatteringReconstruction
         self.reconstruct = reconstruction(channels, downscale, num_reconstruct_blocks)
@@ -110,7 +115,8 @@ class PMCN(RecurrentNetwork):
 
         Returns:
             tuple[dict, PMCNState]: ``output`` ``(N, 2, 3, H, W)``, not clipped, and ``attention``, one pair of maps
-            per block (see :class:`ParallaxInteraction`). And the next state.
+            per block (see :class:`ParallaxInteraction`); of the head 'scattering' also ``transmission``
+            ``(N, 2, 1, H, W)`` and ``airlight`` ``(N, 2, 3, 1, 1)``. And the next state.
 
         Raises:
             ValueError: If the frames are no stereo frames, or their sides do not suit.
@@ -133,8 +139,8 @@ class PMCN(RecurrentNetwork):
             attention.append(maps)
             x = self._rescale(index, x, result)
         restored = self.reconstruct(x + features, views.flatten(0, 1))
-        output = restored.unflatten(0, (2, -1)).transpose(0, 1)
-        return dict(output=output, attention=attention), PMCNState(*(tuple(view) for view in zip(*memory)))
+        prediction = {name: value.unflatten(0, (2, -1)).transpose(0, 1) for name, value in restored.items()}
+        return dict(prediction, attention=attention), PMCNState(*(tuple(view) for view in zip(*memory)))
 
     def _rescale(self, index, before, after):
         """From one block's input and output to the next one's input."""
@@ -150,10 +156,12 @@ class PMCN(RecurrentNetwork):
 class ParallaxMotionBlock(nn.Module):
     """Parallax interaction and, for each view, motion alignment; see :class:`PMCN` for the arguments."""
 
-    def __init__(self, channels, attention_channels, windows, num_dynamic_blocks, interaction, as_released):
+    def __init__(self, channels, attention_channels, windows, num_dynamic_blocks, disparity, interaction, remembers,
+                 as_released):
         super().__init__()
-        self.parallax = ParallaxInteraction(channels, attention_channels, windows, num_dynamic_blocks, interaction,
-                                            as_released)
+        self.remembers = remembers
+        self.parallax = ParallaxInteraction(channels, attention_channels, windows, num_dynamic_blocks, disparity,
+                                            interaction, as_released)
         self.motion = nn.ModuleList(MotionAlignment(channels, num_dynamic_blocks) for _ in range(2))
 
     def forward(self, left, right, previous_left, previous_right):
@@ -164,6 +172,8 @@ class ParallaxMotionBlock(nn.Module):
             attention maps.
         """
         left, right, attention = self.parallax(left, right)
+        if not self.remembers:
+            previous_left, previous_right = left, right
         aligned = self.motion[0](left, previous_left), self.motion[1](right, previous_right)
         return aligned, (left, right), attention
 
@@ -205,16 +215,18 @@ class Reconstruction(nn.Module):
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, features, frames):
-        """Maps features to frames ``(N, 3, H, W)``; the hazy ``frames`` are not used."""
-        return F.leaky_relu(self.tail(self.body(F.pixel_shuffle(features, self.downscale))), 0.01)
+        """Maps features to ``output``, frames ``(N, 3, H, W)``; the hazy ``frames`` are not used."""
+        return dict(output=F.leaky_relu(self.tail(self.body(F.pixel_shuffle(features, self.downscale))), 0.01))
 
 
 class ScatteringReconstruction(nn.Module):
     """Inverts the scattering model with a predicted optical depth and airlight (ours); starts as the identity.
 
-    Haze makes ``I = J e^-τ + A (1 - e^-τ)`` of a frame J, so ``J = A + (I - A) e^τ``. Residual blocks and a convolution
-    predict τ of every pixel, and how far A is from what the brightest 16x16 block of the frame says. Where no light
-    arrives any more, as of the sky, A is what will be seen.
+    Haze makes ``I = J e^-τ + A (1 - e^-τ)`` of a frame J, so ``J = A + (I - A) e^τ``. How dense the haze is, and what
+    colour it has, is the same everywhere in a frame, so both come from all of it: ``τ = s e^g`` with a map s that a
+    convolution predicts and one number g from the features' mean, and A is a weighted mean of the frame's own colours,
+    with weights that add up to one, plus a correction from the features' mean. Where no light arrives any more, as of
+    the sky, A is what will be seen.
     """
 
     #: e^3 = 20: what is hidden more densely is lost in 8 bits.
@@ -224,16 +236,29 @@ class ScatteringReconstruction(nn.Module):
         super().__init__()
         self.downscale = downscale
         self.body = nn.Sequential(*(LeakyResidualBlock(channels) for _ in range(num_blocks)))
-        self.tail = nn.Conv2d(channels, 4 * downscale**2, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        self.tail = nn.Conv2d(channels, downscale**2, 3, padding=1)
+        self.attend = nn.Conv2d(channels, 1, 1)
+        self.overall = nn.Linear(channels, 4)
+        for layer in (self.tail, self.attend, self.overall):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, features, frames):
-        """Maps features and the hazy ``frames`` ``(N, 3, H, W)`` to frames."""
-        predicted = F.pixel_shuffle(self.tail(self.body(features)), self.downscale).float()
-        depth, correction = predicted.tensor_split([1], dim=1)
-        airlight = F.avg_pool2d(frames, min(16, *frames.shape[-2:])).amax((2, 3), keepdim=True) + correction
-        return airlight + (frames - airlight) * depth.clamp(max=self.MAX_DEPTH).exp()
+        """Maps features and the hazy ``frames`` ``(N, 3, H, W)`` to what is behind the haze.
+
+        Returns:
+            dict[str, Tensor]: ``output`` ``(N, 3, H, W)``, ``transmission`` ``e^-τ`` ``(N, 1, H, W)`` and ``airlight``
+            ``(N, 3, 1, 1)``.
+        """
+        features = self.body(features)
+        density, correction = self.overall(features.mean((2, 3))).float()[..., None, None].tensor_split([1], dim=1)
+        weights = self.attend(features).float().flatten(1).softmax(1)
+        cells = F.avg_pool2d(frames, self.downscale).flatten(2)
+        airlight = (cells * weights[:, None]).sum(-1)[..., None, None] + correction
+        depth = F.pixel_shuffle(self.tail(features), self.downscale).float() * density.exp()
+        depth = depth.clamp(max=self.MAX_DEPTH)
+        return dict(output=airlight + (frames - airlight) * depth.exp(), transmission=(-depth).exp(),
+                    airlight=airlight)
 
 
 class LeakyResidualBlock(nn.Module):
