@@ -198,6 +198,23 @@ def test_haze_follows_the_depth_of_the_crop(scenes):
                                implied.mean(axis=0), atol=1)
 
 
+def test_training_samples_say_what_the_haze_was_made_with(scenes):
+    from mmweather.synthesis.fog import estimate_airlight
+    for airlight in ('scene', 'random'):
+        dataset = SyntheticHaze(**{**scenes, 'crop_size': (48, 96)}, airlight=airlight, default_share=1.0,
+                                clean_share=0.0)
+        sample = dataset[(0, 3)]
+        assert sample['transmission'].shape == (2, 2, 48, 96, 1) and sample['airlight'].shape == (2, 2, 1, 1, 3)
+        share, light = sample['transmission'] / 255, sample['airlight'].astype(float)
+        # both are rounded to 8 bits, and so is the haze
+        np.testing.assert_allclose(sample['lq'], sample['gt'] * share + light * (1 - share), atol=2)
+        seen = np.rint(estimate_airlight(sample['gt'][1, 0]) * 255)
+        assert np.array_equal(light[0, 0, 0, 0], seen) == (airlight == 'scene')
+    assert 'airlight' not in SyntheticHaze(**scenes, test_mode=True)[0]
+    with pytest.raises(ValueError, match="airlight: expected 'scene' or 'random'"):
+        SyntheticHaze(**scenes, airlight='sky')
+
+
 def test_clean_samples_and_held_out_scenes(scenes):
     clean = SyntheticHaze(**scenes, clean_share=1.0)[(0, 0)]
     np.testing.assert_array_equal(clean['lq'], clean['gt'])

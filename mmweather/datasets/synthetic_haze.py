@@ -8,7 +8,8 @@ import numpy as np
 from mmweather import synthesis
 from mmweather.errors import UserError
 from mmweather.registry import DATASETS
-from mmweather.synthesis.haze import HazeOn, random_haze
+from mmweather.synthesis.fog import estimate_airlight
+from mmweather.synthesis.haze import HazeOn, random_haze, scatter
 from mmweather.synthesis.scenes import SceneRenderer
 
 from .synthetic import SyntheticClips
@@ -24,9 +25,10 @@ class SyntheticHaze(SyntheticClips):
     """Haze synthesised on procedural stereo scenes.
 
     Samples have the keys of :class:`SFVC`, ``lq`` and ``gt``, both views in one array, and go through the same
-    transforms. Everything about a sample follows from ``seed`` and the number of its draw. With ``test_mode=True``
-    there is one sample per scene instead, its first ``num_frames`` whole frames in haze that ``seed`` and the index
-    decide, with the ``betas`` in turn.
+    transforms; in training also what the haze was made with, ``transmission`` and ``airlight``. Everything about a
+    sample follows from ``seed`` and the number of its draw. With ``test_mode=True`` there is one sample per scene
+    instead, its first ``num_frames`` whole frames in haze that ``seed`` and the index decide, with the ``betas`` in
+    turn.
 
     Args:
         scenes (int): Number of procedural scenes, drives and walks in turn. Defaults to 32.
@@ -42,11 +44,17 @@ class SyntheticHaze(SyntheticClips):
             (:func:`mmweather.synthesis.haze.random_haze`). Defaults to 0.6.
         clean_share (float): Share of samples without haze, so that a network learns to leave clear frames alone.
             Defaults to 0.05.
+        airlight (str): ``'scene'`` takes the colour of the default haze, and of half of the other, from the clear left
+            frame in the middle of the clip, as the fog of SFVC does
+            (:func:`mmweather.synthesis.fog.estimate_airlight`); ``'random'`` draws it
+            (:func:`mmweather.synthesis.haze.random_airlight`), and then nothing tells what colour the sky behind it
+            has. Defaults to 'scene'.
         **kwargs: ``num_frames``, ``augment`` (tone), ``length``, ``pipeline``, ``test_mode``, ``seed``, ``cache_dir``
             and ``lazy_init`` of :class:`SyntheticClips`.
 
     Raises:
         UserError: If a scene is shorter than a clip or smaller than a crop.
+        ValueError: For another kind of airlight.
     """
 
     METAINFO = dict(dataset_name='SyntheticHaze')
@@ -60,11 +68,15 @@ class SyntheticHaze(SyntheticClips):
                  betas: Sequence[float] = (0.005, 0.01, 0.02),
                  default_share: float = 0.6,
                  clean_share: float = 0.05,
+                 airlight: str = 'scene',
                  **kwargs) -> None:
+        if airlight not in ('scene', 'random'):
+            raise ValueError(f"airlight: expected 'scene' or 'random', got {airlight!r}")
         self.baselines = tuple(baselines)
         self.betas = tuple(betas)
         self.default_share = default_share
         self.clean_share = clean_share
+        self.airlight = airlight
         super().__init__(scenes=scenes, scene_frames=scene_frames, scene_size=scene_size, crop_size=crop_size, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -111,7 +123,8 @@ class SyntheticHaze(SyntheticClips):
 
         Returns:
             dict: ``lq``, ``gt`` (uint8 ``(T, 2, H, W, 3)``, view 0 left), ``key``, ``video``, ``names`` and
-            ``ori_shape``.
+            ``ori_shape``; in training also ``transmission`` (uint8 ``(T, 2, H, W, 1)``) and ``airlight`` (uint8
+            ``(T, 2, 1, 1, 3)``).
         """
         source = self.get_data_info(index if self.test_mode else int(rng.integers(self.scenes)))
         pixels = np.load(source['path'], mmap_mode='r')
@@ -120,33 +133,44 @@ class SyntheticHaze(SyntheticClips):
         if not self.test_mode:
             start = int(rng.integers(len(pixels) - self.num_frames + 1))
             top, left = (int(rng.integers(side - crop + 1)) for side, crop in zip(pixels.shape[2:], size))
-        pixels = pixels[start:start + self.num_frames, :, top:top + size[0], left:left + size[1]]
-        frames, depth = np.array(pixels['frame']), pixels['depth'].astype(np.float32)
-        camera = dict(source['intrinsics'], cx=source['intrinsics']['cx'] - left, cy=source['intrinsics']['cy'] - top)
+        pixels = pixels[start:start + self.num_frames]
+        frames = np.array(pixels['frame'])
         if self.augment and not self.test_mode:
-            frames = self.vary_tone(frames.reshape(-1, *size, 3), rng).reshape(frames.shape)
-        air = self._air(index, size, camera, rng)
+            frames = self.vary_tone(frames.reshape(-1, *frames.shape[3:]), rng).reshape(frames.shape)
+        # of the whole frame: a crop may show neither sky nor anything as bright
+        airlight = estimate_airlight(frames[len(frames) // 2, 0])
+        window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+        frames, depth = np.ascontiguousarray(frames[(*window, slice(None))]), pixels['depth'][window].astype(np.float32)
+        camera = dict(source['intrinsics'], cx=source['intrinsics']['cx'] - left, cy=source['intrinsics']['cy'] - top)
+        air = self._air(index, size, camera, airlight, rng)
         if air is None:
-            hazy = frames.copy()
+            hazy, transmission = frames.copy(), np.ones(depth.shape, np.float32)
         else:
             first, offsets = int(rng.integers(10_000)), (0.0, source['baseline'])
-            hazy = np.stack([
-                [air(frame[view], first + t, depth[t, view], offsets[view])['lq'] for view in range(2)]
-                for t, frame in enumerate(frames)])
+            transmission = np.stack([
+                [air.transmission(first + t, depth[t, view], offsets[view]) for view in range(2)]
+                for t in range(len(frames))])
+            airlight = air.airlight
+            hazy = np.stack([[scatter(*view, airlight) for view in zip(*pair)] for pair in zip(frames, transmission)])
+        truth = {} if self.test_mode else dict(
+            transmission=np.rint(transmission[..., None] * 255).astype(np.uint8),
+            airlight=np.broadcast_to(np.rint(airlight * 255).astype(np.uint8), (len(frames), 2, 1, 1, 3)))
         return dict(
             lq=hazy,
             gt=frames,
+            **truth,
             key=f'{source["video"]}/{start:08d}',
             video=source['video'],
             names=[f'{start + t:08d}.png' for t in range(self.num_frames)],
             ori_shape=size)
 
-    def _air(self, index, size, camera, rng) -> HazeOn | None:
+    def _air(self, index, size, camera, airlight, rng) -> HazeOn | None:
         """The haze of one sample, None for none."""
         kind = 1.0 if self.test_mode else rng.random()
         if kind < self.clean_share:
             return None
+        airlight = airlight if self.airlight == 'scene' else None
         if self.test_mode or kind < self.clean_share + self.default_share:
             beta = self.betas[index % len(self.betas)] if self.test_mode else float(rng.choice(self.betas))
-            return HazeOn(size, seed=int(rng.integers(2**31)), beta=beta, intrinsics=camera)
-        return random_haze(size, rng, intrinsics=camera)
+            return HazeOn(size, seed=int(rng.integers(2**31)), beta=beta, airlight=airlight, intrinsics=camera)
+        return random_haze(size, rng, camera, airlight if rng.random() < 0.5 else None)

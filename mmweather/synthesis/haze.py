@@ -290,13 +290,14 @@ def _hazy_clip(air, frames, depth, start, offset=0.0):
                     np.stack([part['transmission'] for part in parts]), air.airlight)
 
 
-def random_haze(size, rng, intrinsics=None):
+def random_haze(size, rng, intrinsics=None, airlight=None):
     """Varied haze for training: from a veil to dense fog, even and in patches.
 
     Args:
         size (tuple[int, int]): Height and width in pixels.
         rng (numpy.random.Generator): Source of the choice.
         intrinsics (dict, optional): See :class:`HazeOn`. Defaults to None.
+        airlight (Sequence[float], optional): See :class:`HazeOn`. Defaults to None: drawn.
 
     Returns:
         HazeOn: To be called with frames, frame indices and depths.
@@ -304,5 +305,5 @@ def random_haze(size, rng, intrinsics=None):
     patchy = float(rng.uniform(0.2, 1.0)) if rng.uniform() < 0.6 else 0.0
     ceiling = float(np.exp(rng.uniform(np.log(20), np.log(200)))) if rng.uniform() < 0.5 else None
     return HazeOn(size, seed=int(rng.integers(2**31)), beta=float(np.exp(rng.uniform(np.log(0.004), np.log(0.03)))),
-                  patchy=patchy, fps=float(rng.choice([17, 25, 30])), intrinsics=intrinsics,
+                  airlight=airlight, patchy=patchy, fps=float(rng.choice([17, 25, 30])), intrinsics=intrinsics,
                   ceiling=ceiling)
