@@ -5,6 +5,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 
 import click
 
@@ -28,7 +29,8 @@ class _TwoOutputs(click.Command):
 @click.option('-o', '--output', required=True, metavar='OUTPUT',
               help="Where to: .mp4, .mov, .m4v or .mkv for a video, an image, a folder for frames, a folder that ends "
               "in / for results under the inputs' names, or - for y4m to a pipe.")
-@click.option('--model', default='vimpnet_tiny', show_default=True, help='Name of the model.')
+@click.option('--model', default='vimpnet_tiny', show_default=True, help="Name of the model; 'auto' finds out what is "
+              'wrong with each INPUT, says so, takes the bundled model that helps, and passes clean ones through.')
 @click.option('--checkpoint', metavar='FILE', help='Weights of the model, ours or the authors\'; the bundled ones if '
               'left out.')
 @click.option('--device', help="Such as 'cuda:0' or 'cpu'; a GPU if there is one.")
@@ -73,6 +75,9 @@ def command(sources, output, fps, quiet, memory, preview, save_parts, stereo, **
     Models for stereo take two inputs and two outputs, left before right: LEFT RIGHT -o LEFT_OUT RIGHT_OUT.
     """
     options.update(fps=_rate(fps), memory=_bytes(memory), preview=_seconds(preview))
+    if options['model'] == 'auto' and (stereo or save_parts):
+        raise click.UsageError(f'--model auto does not go with --{"stereo" if stereo else "save-parts"}: name the '
+                               'model')
     with _terminable(), progress_on_stderr(quiet) as progress:
         if stereo or _is_stereo(options['model']):
             _restore_stereo(sources, output, stereo, progress, quiet, dict(options, save_parts=save_parts))
@@ -133,7 +138,8 @@ def _restore_pipe(sources, output, progress, quiet, options):
     source = sys.stdin.buffer if sources[0] == '-' else sources[0]
     try:
         with _standard_output() as stream:
-            summary = restore_stream(source, stream if output == '-' else output, progress=progress, **options)
+            summary = restore_stream(source, stream if output == '-' else output, progress=progress,
+                                     announce=None if quiet else partial(click.echo, err=True), **options)
     except BrokenPipeError as error:
         raise UserError('the command after the pipe has ended before all frames were written: see what it says'
                         ) from error
@@ -176,9 +182,10 @@ def _restore_files(sources, output, progress, quiet, options):
     from mmweather.inference.batch import join_world, restore_many
     world, local_rank = join_world()
     into_folder = len(sources) > 1 or output.endswith(('/', os.sep))
+    announce = None if quiet else click.echo
     if world.size == 1 and not into_folder:
         try:
-            summary = restore_video(sources[0], output, progress=progress, **options)
+            summary = restore_video(sources[0], output, progress=progress, announce=announce, **options)
         except KeyboardInterrupt:
             _say_how_to_go_on(output)
             raise
@@ -189,7 +196,7 @@ def _restore_files(sources, output, progress, quiet, options):
         options['device'] = _device_of(local_rank)
     results = restore_many(
         sources, output if into_folder else [output], world=world, progress=progress if world.rank == 0 else None,
-        report=None if quiet else click.echo, **options)
+        report=announce, announce=announce, **options)
     failed = [result for result in results if result.failed]
     if results and not quiet:
         click.echo(f'{len(results) - len(failed)} of {len(results)} restored' + (f', {len(failed)} failed:' if failed

@@ -19,8 +19,9 @@ from mmweather.errors import UserError
 from mmweather.inference.files import writing
 from mmweather.inference.frames import IMAGE_SUFFIXES
 from mmweather.inference.journal import digest_of_network
-from mmweather.inference.restore import Restoration, RestoreSummary, load_network
+from mmweather.inference.restore import AUTO, Restoration, check_no_checkpoint, load_network, only_writing
 from mmweather.inference.video import VideoSource
+from mmweather.version import __version__
 
 __all__ = ['BatchResult', 'World', 'join_world', 'output_of', 'restore_many']
 
@@ -170,7 +171,7 @@ def output_of(source, folder, suffix=None):
 
 
 def restore_many(sources, target, model='vimpnet_tiny', checkpoint=None, *, world=None, progress=None, report=None,
-                 suffix=None, **options):
+                 suffix=None, announce=None, **options):
     """Restore many inputs; one that fails does not stop the others.
 
     What an interrupted call had finished is not done again when the same call is repeated.
@@ -179,13 +180,16 @@ def restore_many(sources, target, model='vimpnet_tiny', checkpoint=None, *, worl
         sources (list[str or Path]): Videos, images and folders of images.
         target (str, Path or list[Path]): The folder where the results go, under the inputs' names, which is made if it
             is not there; or all the outputs.
-        model (str or nn.Module): Name in the zoo, or a network. Defaults to ``'vimpnet_tiny'``.
+        model (str or nn.Module): Name in the zoo, or a network; or ``'auto'``, which chooses for each input, see
+            :func:`restore_video`. Defaults to ``'vimpnet_tiny'``.
         checkpoint (str or Path, optional): Weights for ``model``, None for the bundled ones. Defaults to None.
         world (World, optional): The ranks that share the work. Defaults to None, which means this process alone.
         progress (Callable[[int, int or None], None], optional): As for :func:`restore_video`. Defaults to None.
         report (Callable[[BatchResult], None], optional): Called on the rank that finished an input. Defaults to None.
         suffix (str, optional): Suffix of videos. Defaults to None, which means the inputs' own where it can be
             written.
+        announce (Callable[[Choice], None], optional): Called with what ``'auto'`` chose for an input, on the rank that
+            begins with it. Defaults to None.
         options: See :class:`Restoration`.
 
     Returns:
@@ -206,9 +210,9 @@ def restore_many(sources, target, model='vimpnet_tiny', checkpoint=None, *, worl
     twice = [output for output, count in Counter(outputs).items() if count > 1]
     if twice:
         raise UserError(f'{twice[0]} would be the output of more than one input: rename one or restore them apart')
-    if isinstance(model, (str, Path)):
-        model = load_network(model, checkpoint)
-    batch = _Batch(world, sources, outputs, model, options, progress, report)
+    networks = _Chosen(checkpoint, announce) if model == AUTO else _TheSame(
+        load_network(model, checkpoint) if isinstance(model, (str, Path)) else model)
+    batch = _Batch(world, sources, outputs, networks, options, progress, report)
     while (index := world.claim('input')) < len(sources):
         batch.begin(index)
     for index in range(len(sources)):
@@ -223,15 +227,70 @@ def restore_many(sources, target, model='vimpnet_tiny', checkpoint=None, *, worl
     return results
 
 
+class _TheSame:
+    """One network for all inputs.
+
+    Args:
+        network (nn.Module): The network.
+
+    Attributes:
+        digest (str): Changes if the network does.
+    """
+
+    def __init__(self, network):
+        # once: it reads all weights
+        self.network, self.digest = network, digest_of_network(network)
+
+    def choose(self, source):  # noqa: ARG002
+        """The name of the network for an input, None if it is to be left as it is."""
+        return 'the same'
+
+    def get(self, name):  # noqa: ARG002
+        """A network and its digest."""
+        return self.network, self.digest
+
+
+class _Chosen:
+    """For every input the bundled network that helps.
+
+    Args:
+        checkpoint (str or Path, optional): Has to be None.
+        announce (Callable[[Choice], None], optional): Called with every choice.
+
+    Attributes:
+        digest (str): Changes if one of the bundled networks does.
+    """
+
+    def __init__(self, checkpoint, announce):
+        from mmweather.zoo import bundled_weights
+        check_no_checkpoint(checkpoint)
+        self._announce, self._loaded = announce, {}
+        self.digest = f'{AUTO} {__version__} ' + ' '.join(
+            f'{name} {path.stat().st_size} {path.stat().st_mtime_ns}' for name, path in bundled_weights().items())
+
+    def choose(self, source):
+        """The name of the network for an input, None if it is to be left as it is."""
+        from mmweather.inference.auto import choose
+        choice = choose(source)
+        if self._announce:
+            self._announce(choice)
+        return choice.model
+
+    def get(self, name):
+        """A network and its digest."""
+        if name not in self._loaded:
+            network = load_network(name)
+            self._loaded[name] = network, digest_of_network(network)
+        return self._loaded[name]
+
+
 class _Batch:
     """The inputs of :func:`restore_many` on one of the ranks."""
 
-    def __init__(self, world, sources, outputs, network, options, progress, report):
+    def __init__(self, world, sources, outputs, networks, options, progress, report):
         self.world, self.sources, self.outputs = world, sources, outputs
-        self.network, self.options = network, options
+        self.networks, self.options = networks, options
         self.progress, self.report = progress, report
-        # once: it reads all weights
-        self.network_digest = digest_of_network(network)
 
     def begin(self, index):
         """Open an input, say how it may be shared, and work on it."""
@@ -241,6 +300,11 @@ class _Batch:
             if earlier is not None:
                 self._settle(index, earlier, False)
                 return
+            name = self.networks.choose(self.sources[index])
+            if name is None:
+                self._pass_through(index)
+                return
+            self.world.tell(f'network/{index}', name)
             work = self._open(index)
             with work:
                 shares = self._shares(work)
@@ -268,11 +332,18 @@ class _Batch:
             self._note_of(output).unlink(missing_ok=True)
 
     def _open(self, index, joins=False):
-        work = Restoration(self.sources[index], self.outputs[index], self.network,
+        network, digest = self.networks.get(self.world.ask(f'network/{index}'))
+        work = Restoration(self.sources[index], self.outputs[index], network,
                            **{**self.options, 'restart': self.options.get('restart', False) and not joins})
         work.is_shared = self.world.size > 1
-        work.network_digest = self.network_digest
+        work.network_digest = digest
         return work
+
+    def _pass_through(self, index):
+        from mmweather.inference.auto import pass_through
+        summary = pass_through(self.sources[index], self.outputs[index], **only_writing(self.options))
+        self._note(index)
+        self._settle(index, str(summary), False)
 
     def _shares(self, work):
         """Split an input into runs of segments [first, stop)."""
@@ -291,7 +362,7 @@ class _Batch:
             work.run(*shares[share], progress=self.progress)
             if self.world.claim(f'done/{index}') == len(shares) - 1:
                 summary = work.finish()
-                self._note(index, summary)
+                self._note(index)
                 self._settle(index, str(summary), False)
             share = self.world.claim(f'share/{index}')
 
@@ -318,9 +389,9 @@ class _Batch:
     def _note_of(output):
         return output.with_name(f'.{output.name}.done')
 
-    def _note(self, index, summary):
+    def _note(self, index):
         output = self.outputs[index]
-        if len(self.sources) > 1 and isinstance(summary, RestoreSummary):
+        if len(self.sources) > 1:
             self._note_of(output).write_text(json.dumps(self._state_of(index)))
 
     def _state_of(self, index):
@@ -329,7 +400,7 @@ class _Batch:
         for path in (self.sources[index], self.outputs[index]):
             files = sorted(path.iterdir()) if path.is_dir() else [path]
             states.append([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
-        return [*states, {key: repr(value) for key, value in sorted(self.options.items())}, self.network_digest]
+        return [*states, {key: repr(value) for key, value in sorted(self.options.items())}, self.networks.digest]
 
     def _earlier(self, index):
         """A sentence about an output that an interrupted call has finished, None if there is none."""

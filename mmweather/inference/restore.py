@@ -41,13 +41,16 @@ from mmweather.models.temporal import (
 )
 from mmweather.version import __version__
 
-__all__ = ['Restoration', 'RestoreSummary', 'load_network', 'restore_stream', 'restore_video']
+__all__ = ['AUTO', 'Restoration', 'RestoreSummary', 'check_no_checkpoint', 'load_network', 'only_writing',
+           'restore_stream', 'restore_video']
 
 # frames that wait between two of the three stages
 _QUEUE_LENGTH = 4
 # frames that are lost at most when the work is interrupted; encoders begin each segment with a key frame
 _SEGMENT = 100
 _PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+#: The name that stands for the model that is found out.
+AUTO = 'auto'
 _PRECISION_NAMES = {'float32': 'fp32', 'bfloat16': 'bf16', 'float16': 'fp16'}
 
 
@@ -116,7 +119,7 @@ def load_network(model='vimpnet_tiny', checkpoint=None):
     return network.eval()
 
 
-def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, progress=None, **options):
+def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, progress=None, announce=None, **options):
     """Restore a video, a folder of frames or an image.
 
     Frame times, frame rate, audio and subtitles of a video are kept, as are names, bit depth, grayness and alpha of
@@ -127,19 +130,32 @@ def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, progress=N
     Args:
         src (str or Path): A video, a folder of images, or an image.
         dst (str or Path): The output; its suffix says what it is, no suffix or an existing folder means a folder.
-        model (str or nn.Module): Name in the zoo, or a network. Defaults to ``'vimpnet_tiny'``.
+        model (str or nn.Module): Name in the zoo, or a network; or ``'auto'``, which finds out what is wrong with the
+            input, takes the bundled network that helps, and passes clean inputs through untouched. Defaults to
+            ``'vimpnet_tiny'``.
         checkpoint (str or Path, optional): Weights for ``model``, None for the bundled ones. Defaults to None.
         progress (Callable[[int, int or None], None], optional): Called after every frame with the number of frames
             restored and of frames in all, if known. Defaults to None.
+        announce (Callable[[Choice], None], optional): Called with what ``'auto'`` chose before the work begins.
+            Defaults to None.
         options: See :class:`Restoration`.
 
     Returns:
-        RestoreSummary: Frames and seconds.
+        RestoreSummary or Untouched: Frames and seconds.
 
     Raises:
         UserError: If the input cannot be read, the output cannot be written, or an option does not suit the network
-            or the machine.
+            or the machine; and if no weights ship for the network that ``'auto'`` would take.
     """
+    if model == AUTO:
+        from mmweather.inference.auto import choose, pass_through
+        check_no_checkpoint(checkpoint)
+        choice = choose(src)
+        if announce:
+            announce(choice)
+        if choice.model is None:
+            return pass_through(src, dst, progress=progress, **only_writing(options))
+        model = choice.model
     with Restoration(src, dst, model, checkpoint, **options) as work:
         work.run(progress=progress)
         return work.finish()
@@ -147,22 +163,34 @@ def restore_video(src, dst, model='vimpnet_tiny', checkpoint=None, *, progress=N
 
 def restore_stream(src, dst, model='vimpnet_tiny', checkpoint=None, *, device=None, precision='auto', protocol=None,
                    window=None, tile=None, scene_cuts=None, fps=None, codec=None, crf=16, lossless=False,
-                   compiled=False, progress=None):
+                   compiled=False, progress=None, announce=None):
     """Restore from or to a pipe, where nothing can be resumed: frames go out as soon as they are restored.
 
     Args:
         src (str, Path or BinaryIO): A video, a folder of images, or a stream of y4m.
         dst (str, Path or BinaryIO): The output, or a stream that y4m is written to.
-        model (str or nn.Module): As for :class:`Restoration`, like all that follow. Defaults to ``'vimpnet_tiny'``.
+        model (str or nn.Module): As for :func:`restore_video`; of a stream ``'auto'`` judges the first frames. What
+            follows is as for :class:`Restoration`. Defaults to ``'vimpnet_tiny'``.
         progress (Callable[[int, int or None], None], optional): As for :func:`restore_video`. Defaults to None.
+        announce (Callable[[Choice], None], optional): As for :func:`restore_video`. Defaults to None.
 
     Returns:
-        RestoreSummary: Frames and seconds.
+        RestoreSummary or Untouched: Frames and seconds.
 
     Raises:
         UserError: As :class:`Restoration`, and if the stream is no y4m or ends within a frame.
     """
     from mmweather.inference.y4m import Y4MSink, Y4MSource
+    if model == AUTO:
+        from mmweather.inference.auto import AsItIs, Rewindable, choose, choose_for_stream, pass_on
+        check_no_checkpoint(checkpoint)
+        src = Rewindable(src) if hasattr(src, 'read') else src
+        choice = choose_for_stream(src) if hasattr(src, 'read') else choose(src)
+        if announce:
+            announce(choice)
+        if choice.model is None and hasattr(src, 'read') and hasattr(dst, 'write'):
+            return pass_on(src, dst)
+        model = choice.model or AsItIs()
     device = _choose_device(device)
     source = Y4MSource(src) if hasattr(src, 'read') else open_source(src)
     if hasattr(dst, 'write'):
@@ -553,6 +581,33 @@ class _timed:  # noqa: N801
             if item is None:
                 return
             yield item
+
+
+def only_writing(options):
+    """Those of the options of :class:`Restoration` that say how the output is written.
+
+    Args:
+        options (dict): Options by name.
+
+    Returns:
+        dict: What :func:`~mmweather.inference.auto.pass_through` takes.
+    """
+    return {name: options[name] for name in ('overwrite', 'preview', 'fps', 'codec', 'crf', 'lossless')
+            if name in options}
+
+
+def check_no_checkpoint(checkpoint):
+    """See that no checkpoint comes with :data:`AUTO`.
+
+    Args:
+        checkpoint (str or Path, optional): Has to be None.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if checkpoint is not None:
+        raise UserError(f'{checkpoint} is for one model, and auto chooses among them: name the model, or leave the '
+                        'checkpoint out')
 
 
 def _cut_to_preview(source, seconds):

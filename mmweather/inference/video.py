@@ -24,7 +24,7 @@ from mmweather.errors import UserError
 from mmweather.inference.files import check_file, part_file, writing_fault
 
 __all__ = ['CODECS', 'MATRICES', 'SCALING', 'VIDEO_SUFFIXES', 'VideoEncoder', 'VideoSink', 'VideoSource',
-           'default_matrix']
+           'copy_streams', 'default_matrix']
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 #: Names of the codecs that video can be written with.
@@ -576,6 +576,46 @@ class VideoSink:
                 self._copier.close()
 
 
+def copy_streams(source, path):
+    """Move a video into another container without decoding it.
+
+    Args:
+        source (VideoSource): The video.
+        path (Path): The output, a file with one of :data:`VIDEO_SUFFIXES`, which appears when it is whole.
+
+    Returns:
+        list[str]: Streams that the container cannot hold, in words.
+
+    Raises:
+        UserError: If the file cannot be written, or cannot hold the sound.
+        ValueError: If the container cannot hold the video's codec.
+        av.FFmpegError: If the packets do not suit the container, for instance for want of times.
+    """
+    try:
+        with part_file(path) as part, av.open(f'file:{source.path}', metadata_errors='replace') as container, \
+                av.open(f'file:{part}', 'w') as output:
+            stream = _video_stream(container)
+            target = output.add_stream_from_template(stream)
+            copier = _Copier(source, output, path)
+            try:
+                for packet in container.demux(stream):
+                    if packet.size:
+                        time = packet.pts if packet.dts is None else packet.dts
+                        if time is not None:
+                            copier.copy(until=time * packet.time_base - copier.start)
+                        copier.shift(packet)
+                        packet.stream = target
+                        output.mux(packet)
+                copier.copy()
+            finally:
+                copier.close()
+    except av.FFmpegError:
+        raise
+    except OSError as error:
+        raise writing_fault(path, error) from error
+    return copier.dropped
+
+
 class _Copier:
     """Copies what is not video from the source's file: audio and subtitle packets, tags, chapters.
 
@@ -594,13 +634,13 @@ class _Copier:
         # transport streams count from wherever their clock stood; the copy starts at zero
         discontinuous = self._input.format.flags & av.format.Flags.ts_discont.value
         start = self._input.start_time if discontinuous else None
-        self._start = Fraction(start, av.time_base) if start else Fraction(0)
+        self.start = Fraction(start, av.time_base) if start else Fraction(0)
         is_cut = source.start_time is not None or source.stop_time is not None
         if source.start_time is not None:
-            self._start = source.start_time
+            self.start = source.start_time
         # what is heard before the first frame of the file belongs to it, such as the priming of an encoder
         self._span = (-math.inf if source.start_time is None else source.start_time, source.stop_time or math.inf)
-        self.offset = round(self._start / source.time_base)
+        self.offset = round(self.start / source.time_base)
         self._targets = {}
         for stream in self._input.streams:
             if stream.type in ('audio', 'subtitle'):
@@ -640,15 +680,19 @@ class _Copier:
         while self._waiting is not None:
             packet = self._waiting
             time = packet.pts if packet.dts is None else packet.dts
-            if until is not None and time is not None and time * packet.time_base - self._start > until:
+            if until is not None and time is not None and time * packet.time_base - self.start > until:
                 return
             if packet.size:  # the last packet of a stream is empty and only says so
-                offset = round(self._start / packet.time_base)
-                packet.pts = None if packet.pts is None else packet.pts - offset
-                packet.dts = None if packet.dts is None else packet.dts - offset
+                self.shift(packet)
                 packet.stream = self._targets[packet.stream.index]
                 self._output.mux(packet)
             self._waiting = next(self._packets, None)
+
+    def shift(self, packet):
+        """Move a packet's times to where the copy starts."""
+        offset = round(self.start / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - offset
+        packet.dts = None if packet.dts is None else packet.dts - offset
 
     def close(self):
         self._input.close()
