@@ -696,8 +696,6 @@ def _write_dataset(source, output, videos, test_videos, make, write, seed, frame
         fps (float, optional): The user's.
         quiet (bool): The user's.
     """
-    from mmweather.inference.files import writing
-
     kind = _scene_kind(source)
     if kind:
         videos = 1 if videos is None else videos
@@ -710,9 +708,6 @@ def _write_dataset(source, output, videos, test_videos, make, write, seed, frame
     lengths = [_length(opened, frames) for _, opened in jobs]
     total = None if None in lengths else sum(lengths)
     done = 0
-    # data/VRDS is where a dataset is expected: its first one makes data/ too
-    with writing(output):
-        output.absolute().parent.mkdir(parents=True, exist_ok=True)
     with progress_on_stderr(quiet) as progress:
 
         def counted(degraded):

@@ -25,7 +25,8 @@ from pathlib import Path
 import cv2
 
 from mmweather.errors import UserError
-from mmweather.synthesis.sfvc import IMAGES, LISTS, PLAIN, encode_png, image_path, lists_folder
+from mmweather.synthesis.dataset_video import encode_image
+from mmweather.synthesis.sfvc import IMAGES, LISTS, PLAIN, image_path, lists_folder
 
 MANIFEST = 'manifest.jsonl'
 # of the frames' and disparities' files, by Cityscapes' folder
@@ -340,7 +341,7 @@ def make_clip(clip, args):
             raise UserError(f'{sources["left"]}: {error}') from error
         for beta in args.beta:
             for view, image in zip(VIEWS, fog(beta, airlight)):
-                put(files[frame, view, beta], encode_png(image))
+                put(files[frame, view, beta], encode_image(image))
         for view in VIEWS:
             put(files[frame, view, None], sources[view], args.copy)
     return {'clip': clip.name, 'split': clip.split, 'frames': list(clip.frames),
