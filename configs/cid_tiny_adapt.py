@@ -5,7 +5,7 @@ _base_ = ['cid_tiny.py', '_base_/train_cid_tiny.py']
 model = dict(
     type='AdaptationRestorer',
     generator=dict(freeze_encoder=True),
-    loss=dict(type='CIDLoss', sample_weight=0.0, ssim_weight=0.0, contrast_weight=0.0),
+    loss=dict(type='CIDLoss', error='psnr', sample_weight=0.0, ssim_weight=0.0, contrast_weight=0.0),
     alignment=dict(weight=0.1, standardise=True),
     tint_share=0.5,
     dark_channel_weight=0.002,
@@ -19,4 +19,4 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=max_iters)
 custom_hooks = [dict(type='FrozenHook', modules=['encoder'])]
-train_dataloader = dict(dataset=dict(weights=[5, 3]))
+train_dataloader = dict(batch_size=8, dataset=dict(weights=[5, 3]))

@@ -4,8 +4,8 @@ _base_ = ['cid_tiny.py', '_base_/train_cid_tiny.py']
 
 model = dict(
     generator=dict(freeze_encoder=True),
-    loss=dict(type='CIDLoss', ssim_weight=0.0, contrast_weight=0.0),
-    weighting=dict(memory=8))
+    loss=dict(type='CIDLoss', error='psnr', ssim_weight=0.0, contrast_weight=0.0),
+    weighting=dict(memory=6))
 
 optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=6e-4))
 max_iters = 4000

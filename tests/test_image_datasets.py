@@ -195,6 +195,19 @@ def test_photographs_serve_alone_and_beside_scenes(domains, tmp_path):
         SyntheticDomains(**dict(domains, scenes=0))
 
 
+def test_crops_see_as_much_of_the_frame_as_the_scale_says(tmp_path):
+    write(tmp_path / 'p.png', 77, size=(40, 48))
+
+    def heights(**scales):
+        dataset = SyntheticDomains(scenes=0, images=str(tmp_path), crop_size=20, augment=False, **scales)
+        rows = [dataset[(0, draw)]['gt'][0, :, 0, 1].astype(int) for draw in range(20)]
+        return [row[-1] - row[0] + 1 for row in rows]
+
+    # averaged over two rows each, the first and the last lie a row further in
+    assert set(heights(max_scale=0.5)) == {39}
+    assert min(heights()) < 26 and max(heights(min_scale=1.0)) == 20
+
+
 def test_exact_depth_is_cached_with_the_frames(domains, tmp_path):
     SyntheticDomains(**domains)
     files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / 'cache').iterdir()}

@@ -27,7 +27,8 @@ judge() {  # NAME
 
 # The target must not be seen before it is adapted to.
 DATA+=("$MIXTURE.weights=[1,0]")
-train pretrain cid_tiny_pretrain
+train pretrain_short cid_tiny_pretrain_short
+train pretrain cid_tiny_pretrain pretrain_short
 train supervised cid_tiny_supervised pretrain
 train unweighted cid_tiny_no_weighting pretrain
 unset 'DATA[-1]'

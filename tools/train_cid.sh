@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Train the three phases of CID, each from the one before:
 #   tools/train_cid.sh NAME WORK_DIR TARGET_DIR GPUS [KEY=VALUE ...]
-# NAME is cid or cid_tiny. TARGET_DIR is a folder of hazy photographs without clear versions, to which the network is
-# adapted. GPUS is the number of processes, or 1 for a single process on whatever device there is. KEY=VALUE are options
-# of the labelled data, such as images=CLEAR_DIR or "videos=[a.mp4,b.mp4]". An interrupted run goes on where it was.
+# NAME is cid or cid_tiny, whose first phase has two parts. TARGET_DIR is a folder of hazy photographs without clear
+# versions, to which the network is adapted. GPUS is the number of processes, or 1 for a single process on whatever
+# device there is. KEY=VALUE are options of the labelled data, such as images=CLEAR_DIR or "videos=[a.mp4,b.mp4]". An
+# interrupted run goes on where it was.
 set -euo pipefail
 NAME=$1
 WORK_DIR=$2
@@ -12,7 +13,11 @@ GPUS=$4
 shift 4
 TOOLS=$(dirname "$0")
 FROM=
-for PHASE in pretrain supervised adapt; do
+PHASES=(pretrain supervised adapt)
+if [ "$NAME" = cid_tiny ]; then
+    PHASES=(pretrain_short "${PHASES[@]}")
+fi
+for PHASE in "${PHASES[@]}"; do
     MIXTURE=train_dataloader.dataset
     LABELLED=$MIXTURE.datasets.0
     OPTIONS=()

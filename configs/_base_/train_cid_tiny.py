@@ -1,4 +1,4 @@
-# What the three phases of cid_tiny share: short schedules on one CPU core, small crops, few scenes.
+# What the phases of cid_tiny share: short schedules on one CPU core, crops that see nearly the whole height of a frame.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
@@ -6,10 +6,16 @@ optim_wrapper = dict(
 train_cfg = dict(type='ResumableTrainLoop')
 # --cfg-options "train_dataloader.dataset.datasets.0.videos=[a.mp4]" train_dataloader.dataset.datasets.1.data_root=DIR
 labelled = dict(
-    type='SyntheticDomains', crop_size=128, scenes=48, scene_share=0.5, pipeline=[dict(type='PackClip')])
-unlabelled = dict(type='UnlabelledImages', data_root='data/hazy', crop_size=128, pipeline=[dict(type='PackClip')])
+    type='SyntheticDomains',
+    crop_size=256,
+    scenes=160,
+    scene_share=0.7,
+    heights=(288, ),
+    max_frames=120,
+    pipeline=[dict(type='PackClip')])
+unlabelled = dict(type='UnlabelledImages', data_root='data/hazy', crop_size=256, pipeline=[dict(type='PackClip')])
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=6,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='ResumableSampler'),

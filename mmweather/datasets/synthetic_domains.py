@@ -20,6 +20,8 @@ __all__ = ['SyntheticDomains']
 
 #: Index of samples that belong to no domain: clear ones, and photographs of unknown haze.
 NO_DOMAIN = -1
+#: Estimates of depth that every worker keeps, some 0.3 MB each.
+_REMEMBERED = 600
 
 
 @DATASETS.register_module()
@@ -46,6 +48,9 @@ class SyntheticDomains(SyntheticClips):
         crop_size (int): Side of the square crops in training. Defaults to 256.
         min_scale (float): Crops come from the image scaled down at most by this factor, and never below the crop.
             Defaults to 0.5.
+        max_scale (float): Crops come from the image scaled down at least by this factor. How much haze there is shows
+            in the frame as a whole: where ``crop_size`` is about ``max_scale`` times the height, crops see most of it.
+            Defaults to 1.0.
         clean_share (float): Share of samples without any degradation. Defaults to 0.04.
         **kwargs: See :class:`SyntheticClips`.
 
@@ -68,6 +73,7 @@ class SyntheticDomains(SyntheticClips):
                  heights: Sequence[int] = (360, ),
                  crop_size: int = 256,
                  min_scale: float = 0.5,
+                 max_scale: float = 1.0,
                  clean_share: float = 0.04,
                  **kwargs) -> None:
         unknown = [domain for domain in domains or () if domain not in DOMAINS]
@@ -77,9 +83,11 @@ class SyntheticDomains(SyntheticClips):
         self.images = Path(images) if images else None
         self.scene_step = scene_step
         self.min_scale = min_scale
+        self.max_scale = max_scale
         self.clean_share = clean_share
         # the base knows of no photographs: it would take scenes alone where there are no videos
         self._scene_share = scene_share
+        self._estimates = {}
         super().__init__(videos=videos, scenes=scenes, scene_share=scene_share, scene_frames=scene_frames,
                          scene_size=scene_size, heights=heights, crop_size=crop_size, num_frames=1, **kwargs)
 
@@ -149,7 +157,9 @@ class SyntheticDomains(SyntheticClips):
 
     @staticmethod
     def vary_tone(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Another exposure, alike in all channels: a tint of the clear image could not be told from a colour cast.
+        """Another exposure, a little, and alike in all channels.
+
+        A tint of the clear image could not be told from a colour cast, nor much of another exposure from low light.
 
         Args:
             clip (np.ndarray): uint8 ``(T, H, W, 3)``.
@@ -158,7 +168,7 @@ class SyntheticDomains(SyntheticClips):
         Returns:
             np.ndarray: uint8 of the same shape.
         """
-        gamma, gain = np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.08))
+        gamma, gain = np.exp(rng.normal(0, 0.06)), np.exp(rng.normal(0, 0.04))
         levels = np.linspace(0, 1, 256)**gamma * gain
         return cv2.LUT(clip, np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8))
 
@@ -178,14 +188,25 @@ class SyntheticDomains(SyntheticClips):
         frames = np.load(source['path'], mmap_mode='r')
         number %= len(frames)
         clear = np.array(frames[number])
-        depth = np.load(source['depth'], mmap_mode='r')[number].astype(np.float32) if 'depth' in source else \
-            estimate_depth(clear)
+        if 'depth' in source:
+            depth = np.load(source['depth'], mmap_mode='r')[number].astype(np.float32)
+        else:
+            depth = self._estimated_depth(source['path'], number, clear)
         return clear, depth, f'{number:08d}.png'
+
+    def _estimated_depth(self, path, number, clear):
+        """The depth of a video's frame, remembered: the estimate takes as long as all the rest of a sample."""
+        if (path, number) not in self._estimates:
+            if len(self._estimates) == _REMEMBERED:
+                self._estimates.clear()
+            self._estimates[path, number] = estimate_depth(clear).astype(np.float16)
+        return self._estimates[path, number].astype(np.float32)
 
     def _crop(self, clear, depth, rng):
         """A random square of the image at a random scale, mirrored in half of the cases if ``augment`` is set."""
         short = min(clear.shape[:2])
-        side = self.crop_size / rng.uniform(max(self.min_scale, self.crop_size / short), 1)
+        least = max(self.min_scale, self.crop_size / short)
+        side = self.crop_size / rng.uniform(least, max(self.max_scale, least))
         side = min(short, round(side))
         top, left = (int(rng.integers(extent - side + 1)) for extent in clear.shape[:2])
         step = -1 if self.augment and rng.random() < 0.5 else 1

@@ -19,14 +19,17 @@ _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 @MODELS.register_module()
 class CIDLoss(nn.Module):
-    """Weighted L1 per sample, plain L1, MS-SSIM, and a contrastive term where VGG-19 weights are at hand.
+    """Weighted error per sample, plain error, MS-SSIM, and a contrastive term where VGG-19 weights are at hand.
 
     ``Σ_i w_i mean|Ĵ_i - G_i| / n``, ``mean|Ĵ - G|``, ``1 - (MS-SSIM(Ĵ, G) + 1) / 2``, and the contrast of
     :class:`ContrastiveLoss`, each times its weight; a weight of 0 leaves the term out.
 
     Args:
-        sample_weight (float): Of the L1 that is weighted by sample. Defaults to 1.0.
-        pixel_weight (float): Of the plain L1. Defaults to 1.0.
+        sample_weight (float): Of the error that is weighted by sample. Defaults to 1.0.
+        pixel_weight (float): Of the plain error. Defaults to 1.0.
+        error (str): The error of a sample: ``'l1'``, as published, or ``'psnr'``, ours for small networks,
+            ``ln(MSE + 1e-4) / 20``, which is its PSNR negated and scaled: dark domains, whose errors are large, do not
+            drown the light haze, whose errors are small. Defaults to ``'l1'``.
         ssim_weight (float): Of MS-SSIM. Defaults to 0.5.
         contrast_weight (float): Of the contrastive term. Defaults to 0.04.
         vgg_checkpoint (str, optional): ImageNet weights of VGG-19, as torchvision's ``vgg19-dcbb9e9d.pth``; nothing is
@@ -34,8 +37,11 @@ class CIDLoss(nn.Module):
     """
 
     def __init__(self, sample_weight=1.0, pixel_weight=1.0, ssim_weight=0.5, contrast_weight=0.04,
-                 vgg_checkpoint=None):
+                 vgg_checkpoint=None, error='l1'):
         super().__init__()
+        if error not in ('l1', 'psnr'):
+            raise ValueError(f"error: expected 'l1' or 'psnr', got {error!r}")
+        self.error = error
         self.sample_weight = sample_weight
         self.pixel_weight = pixel_weight
         self.ssim_weight = ssim_weight
@@ -55,12 +61,16 @@ class CIDLoss(nn.Module):
             dict[str, Tensor]: The weighted terms.
         """
         output = output.float()
-        each = (output - gt).abs().mean((1, 2, 3))
+        difference = output - gt
+        if self.error == 'psnr':
+            each = (difference.square().mean((1, 2, 3)) + 1e-4).log() / 20
+        else:
+            each = difference.abs().mean((1, 2, 3))
         losses = {}
         if self.sample_weight:
             losses['loss_weighted'] = self.sample_weight * (each if weights is None else weights * each).mean()
         if self.pixel_weight:
-            losses['loss_l1'] = self.pixel_weight * each.mean()
+            losses[f'loss_{self.error}'] = self.pixel_weight * each.mean()
         if self.ssim_weight:
             losses['loss_ssim'] = self.ssim_weight * (1 - (ms_ssim(output, gt) + 1) / 2)
         if self.contrast is not None:

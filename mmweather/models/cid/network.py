@@ -33,8 +33,12 @@ class CIDNet(ClipNetwork):
         encoder (dict, optional): Arguments of :class:`Res2Net`.
         head (dict, optional): ``type`` is 'image' for :class:`ImageHead`, as published, or 'affine' for
             :class:`AffineHead`; the rest are its arguments. Defaults to None: 'image'.
-        shrink (int): By how much frames are shrunk before the encoder, whose stem then must not pool; 1 or 2.
-            Defaults to 1.
+        shrink (int): By how much frames are shrunk before the encoder. Defaults to 1.
+        extremes (bool): The encoder sees not only the mean of the ``shrink`` x ``shrink`` pixels of a square but their
+            least and greatest values too, which tell haze (no dark pixel) and noise (far apart) from what is smooth;
+            its ``in_channels`` are 9 then. Defaults to False.
+        context (bool): Each block also adds what it makes of the mean over the frame; see :class:`DehazeBlock`.
+            Defaults to False.
         freeze_encoder (bool): The encoder keeps its weights and its batch norms' statistics, as in the phases after
             the pre-training. Defaults to False.
         min_size (int): Smallest side the network sees; smaller frames are padded. Defaults to 32.
@@ -42,26 +46,28 @@ class CIDNet(ClipNetwork):
         smooth_colour (bool): Whether the global colour of a video is smoothed over time. Defaults to True.
     """
 
-    size_divisor = 16
     tile_overlap = 128
     official_layouts = (OFFICIAL_LAYOUT, )
-    #: As the published test script does: whole frames, cropped to a multiple of 16.
+    #: As the published test script does: whole frames, cropped to a multiple of ``size_divisor``, 16 there.
     protocols = dict(published=ClipProtocol(fit='crop'))
 
-    def __init__(self, encoder=None, head=None, shrink=1, freeze_encoder=False, min_size=32, tile=1024,
-                 smooth_colour=True):
+    def __init__(self, encoder=None, head=None, shrink=1, extremes=False, context=False, freeze_encoder=False,
+                 min_size=32, tile=1024, smooth_colour=True):
         super().__init__()
         self.shrink = shrink
+        self.extremes = extremes
         self.freeze_encoder = freeze_encoder
         self.min_size = min_size
         self.tile = tile
         self.smooth_colour = smooth_colour
         self.encoder = Res2Net(**(encoder or {}))
+        #: That of the frame to the deepest features.
+        self.size_divisor = shrink * self.encoder.stride
         shallow, middle, deep = self.encoder.out_channels
         second = deep // 4
         third = (second + middle) // 4
-        #: At 1/16, 1/8 and 1/4; the first one's result is the bottleneck.
-        self.blocks = nn.ModuleList(DehazeBlock(channels) for channels in (deep, second, third))
+        #: From the deepest features up; the first one's result is the bottleneck.
+        self.blocks = nn.ModuleList(DehazeBlock(channels, context) for channels in (deep, second, third))
         self.feature_channels = deep
         head = dict(head or dict(type='image'))
         heads = dict(image=ImageHead, affine=AffineHead)
@@ -82,7 +88,7 @@ class CIDNet(ClipNetwork):
         """Restores frames, each by itself.
 
         Args:
-            clip (Tensor): Hazy frames ``(N, T, 3, H, W)``, RGB in [0, 1]; H and W multiples of 16, from 32 up.
+            clip (Tensor): Hazy frames ``(N, T, 3, H, W)``, RGB in [0, 1]; H and W multiples of ``size_divisor``.
             means (Sequence[Tensor]): For each block the mean over the *whole* frame that its channel attention looks
                 at, ``(N * T, C)``, where ``clip`` is but a tile; see :meth:`survey`. Defaults to three times None: the
                 means of the clip itself.
@@ -92,7 +98,7 @@ class CIDNet(ClipNetwork):
             bottleneck's features ``(N * T, C)``, with C = 1024 in the published network.
 
         Raises:
-            ValueError: If ``clip`` is not five-dimensional or its sides are no multiples of 16.
+            ValueError: If ``clip`` is not five-dimensional or its sides are no multiples of ``size_divisor``.
         """
         self._check(clip)
         frames = clip.flatten(0, 1)
@@ -126,7 +132,7 @@ class CIDNet(ClipNetwork):
         return torch.stack(steadied, dim=1), state
 
     def _trunk(self, frames, means):
-        """Features at 1/4 of the size, and the mean of the bottleneck."""
+        """Features at the size of the encoder's first stage, and the mean of the bottleneck."""
         shallow, middle, deep = self._encode(frames)
         x = self.blocks[0](deep, means[0])
         bottleneck = x.mean((-2, -1))
@@ -144,29 +150,36 @@ class CIDNet(ClipNetwork):
         return self.blocks[level].response(x)
 
     def _encode(self, frames):
-        if self.shrink > 1:
-            frames = F.avg_pool2d(frames, self.shrink)
-        return self.encoder((frames - 0.5) / 0.5)
+        seen = F.avg_pool2d(frames, self.shrink) if self.shrink > 1 else frames
+        if self.extremes:
+            least, greatest = -F.max_pool2d(-frames, self.shrink), F.max_pool2d(frames, self.shrink)
+            # the mean, and how far the extremes are from it
+            seen = torch.cat([(seen - 0.5) / 0.5, seen - least, greatest - seen], dim=1)
+        else:
+            seen = (seen - 0.5) / 0.5
+        return self.encoder(seen)
 
-    @staticmethod
-    def _check(clip):
+    def _check(self, clip):
         if clip.ndim != 5 or clip.shape[2] != 3:
             raise ValueError(f'clip: expected shape (N, T, 3, H, W), got {tuple(clip.shape)}')
-        if clip.shape[-2] % 16 or clip.shape[-1] % 16:
-            raise ValueError(f'clip: expected height and width to be multiples of 16, got {tuple(clip.shape[-2:])}; '
-                             'mmweather.restore_clip pads and crops')
+        if clip.shape[-2] % self.size_divisor or clip.shape[-1] % self.size_divisor:
+            raise ValueError(f'clip: expected height and width to be multiples of {self.size_divisor}, got '
+                             f'{tuple(clip.shape[-2:])}; mmweather.restore_clip pads and crops')
 
 
 class DehazeBlock(nn.Module):
     """Two convolutions with channel attention and pixel attention on their residual.
 
-    ``r = conv(ReLU(conv(x)) + x); y = x + PA(CA(r))``.
+    ``r = conv(ReLU(conv(x)) + x); y = x + PA(CA(r))``. Attention can only scale what convolutions found in their
+    surroundings. With ``context``, ours, two 1x1 convolutions of r's mean over the frame are added to y: what the air's
+    light is, or a cast, shows in the frame as a whole and has to be known everywhere.
 
     Args:
         channels (int): Channels in and out.
+        context (bool): See above. Defaults to False, as published.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels, context=False):
         super().__init__()
         hidden = channels // 8
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -175,6 +188,9 @@ class DehazeBlock(nn.Module):
             nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, channels, 1), nn.Sigmoid())
         self.pixel_attention = nn.Sequential(
             nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, 1, 1), nn.Sigmoid())
+        self.context = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 1), nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 2, channels, 1)) if context else None
 
     def response(self, x):
         """The convolutions alone, ``(N, C, H, W)`` to the same shape."""
@@ -191,7 +207,8 @@ class DehazeBlock(nn.Module):
         response = self.response(x)
         mean = response.mean((-2, -1), keepdim=True) if mean is None else mean[:, :, None, None]
         response = response * self.channel_attention(mean)
-        return x + response * self.pixel_attention(response)
+        y = x + response * self.pixel_attention(response)
+        return y if self.context is None else y + self.context(mean)
 
 
 class PyramidEnhancer(nn.Module):
@@ -243,7 +260,7 @@ class ImageHead(nn.Module):
 
 
 class AffineHead(nn.Module):
-    """Ours, for small networks: predicts colour transforms at 1/4 of the size and applies them to the frame.
+    """Ours, for small networks: predicts colour transforms where pixels are few and applies them to the frame.
 
     The frame is split into bands at 1/4, 1/2 and the full size (a Laplacian pyramid of means). The coarsest gets an
     affine map of its colours at every pixel; a finer band b becomes ``(1 + g) b + m mean(b)`` with a gain g for all
@@ -252,7 +269,7 @@ class AffineHead(nn.Module):
     starts as the identity.
 
     Args:
-        channels (int): Channels of the features at 1/4 of the size.
+        channels (int): Channels of the features, at 1/4 of the size or less.
         hidden (int): Channels of the features that the maps are read from. Defaults to 24.
         squares (tuple[int]): See :class:`PyramidEnhancer`. Defaults to (16, 8, 4, 2).
     """
@@ -266,13 +283,16 @@ class AffineHead(nn.Module):
         nn.init.zeros_(self.to_maps.bias)
 
     def forward(self, features, frames):
-        """Maps features ``(N, C, H/4, W/4)`` and the frames ``(N, 3, H, W)`` to frames, computed in float32."""
+        """Maps features ``(N, C, h, w)`` and the frames ``(N, 3, H, W)`` to frames, computed in float32."""
         maps = self.to_maps(self.enhancer(features))
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
             half = F.avg_pool2d(frames, 2)
             quarter = F.avg_pool2d(half, 2)
-            matrix, offset, finer = maps.float().split((9, 3, 8), dim=1)
+            maps = maps.float()
+            if maps.shape[-2:] != quarter.shape[-2:]:
+                maps = F.interpolate(maps, size=quarter.shape[-2:], mode='bilinear', align_corners=False)
+            matrix, offset, finer = maps.split((9, 3, 8), dim=1)
             restored = quarter + (matrix.unflatten(1, (3, 3)) * quarter.unsqueeze(1)).sum(2) + offset
             restored, finer = self._with_band(restored, quarter, half, finer)
             return self._with_band(restored, half, frames, finer)[0]

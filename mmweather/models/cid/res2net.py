@@ -74,8 +74,9 @@ class Res2Net(nn.Module):
         base_width (int): Width of a slice per 64 planes. Defaults to 26.
         scales (int): Slices per block. Defaults to 4.
         expansion (int): Defaults to 4.
-        pool (bool): Whether the stem ends in a max pooling by two. A network that is given frames at half their size
+        pool (bool): Whether the stem ends in a max pooling by two. A network that is given frames of a smaller size
             leaves it out. Defaults to True.
+        in_channels (int): Channels of the input. Defaults to 3.
         checkpoint (str, optional): ImageNet weights that the user has; nothing is ever downloaded. Weights that are
             loaded later go before them. Defaults to None.
 
@@ -84,16 +85,19 @@ class Res2Net(nn.Module):
     """
 
     def __init__(self, stem=(32, 32, 64), planes=(64, 128, 256), blocks=(3, 4, 23), base_width=26, scales=4,
-                 expansion=4, pool=True, checkpoint=None):
+                 expansion=4, pool=True, in_channels=3, checkpoint=None):
         super().__init__()
         first, second, third = stem
         self.conv1 = nn.Sequential(
-            nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU(inplace=True),
+            nn.Conv2d(in_channels, first, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True),
             nn.Conv2d(first, second, 3, padding=1, bias=False), nn.BatchNorm2d(second), nn.ReLU(inplace=True),
             nn.Conv2d(second, third, 3, padding=1, bias=False))
         self.bn1 = nn.BatchNorm2d(third)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pool else nn.Identity()
+        #: Of the last stage.
+        self.stride = 16 if pool else 8
         options = dict(base_width=base_width, scales=scales, expansion=expansion)
         self.out_channels = tuple(width * expansion for width in planes)
         self.layer1 = _stage(third, planes[0], blocks[0], 1, options)
@@ -132,7 +136,7 @@ class Res2Net(nn.Module):
         """Encodes frames.
 
         Args:
-            x (Tensor): ``(N, 3, H, W)``, normalised to [-1, 1].
+            x (Tensor): ``(N, in_channels, H, W)``, colours normalised to [-1, 1].
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: The stages' features at 1/4, 1/8 and 1/16 of the size.
