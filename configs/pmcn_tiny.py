@@ -1,4 +1,4 @@
-# PMCN made narrow (at most 1 M parameters) at a quarter of the resolution, with a head and inputs that know of haze and
+# PMCN made narrow (at most 1 M parameters) at an eighth of the resolution, with a head and inputs that know of haze and
 # parallax: the bundled weights, quick trials, machines without a GPU. Trained after pmcn_tiny_short.py; both phases by
 # tools/train_pmcn_tiny.sh.
 _base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_haze.py', '_base_/data_synthetic_haze_test.py']
@@ -9,6 +9,7 @@ model = dict(
         type='PMCN',
         channels=32,
         downscale=4,
+        reduce=2,
         num_extract_blocks=1,
         num_dynamic_blocks=1,
         num_reconstruct_blocks=1,
@@ -17,12 +18,12 @@ model = dict(
         head='scattering',
         disparity=True,
         dark_channel=True),
-    # What the haze was made with teaches more per step than the image: left to the image alone, the attention would
-    # not find the disparity, nor the head the airlight, in a training this short.
+    # What scene and haze were made with teaches more per step than the image: left to the image alone, the attention
+    # would not find the disparity, nor the head the airlight, in a training this short.
     loss=dict(
         type='PMCNLoss',
         ssim_weight=0.0,
-        parallax_weight=0.2,
+        disparity_weight=0.03,
         transmission_weight=0.5,
         airlight_weight=0.2,
         eps=1e-3),
@@ -32,17 +33,17 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 1200
+max_iters = 1500
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=30),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
 # Whole frames: how dense the haze is and what colour it has cannot be told from a small crop.
 train_dataloader = dict(
-    batch_size=1,
+    batch_size=2,
     dataset=dict(
-        scenes=96,
+        scenes=64,
         scene_frames=4,
         crop_size=(256, 512),
         num_frames=2,

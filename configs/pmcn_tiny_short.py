@@ -1,7 +1,8 @@
-# The first phase of pmcn_tiny: single frames of scenes at half the resolution, so that the many early steps are cheap.
+# The first phase of pmcn_tiny: single frames, of scenes rendered at the size to which pmcn_tiny reduces frames.
 _base_ = ['pmcn_tiny.py']
 
-max_iters = 4000
+model = dict(generator=dict(reduce=1), loss=dict(disparity_weight=0.0, parallax_weight=0.2))
+max_iters = 4300
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=80),
@@ -11,11 +12,11 @@ train_cfg = dict(max_iters=max_iters)
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(
-        scenes=160,
+        scenes=120,
         scene_frames=3,
         scene_size=(128, 256),
         crop_size=(128, 256),
         num_frames=1,
-        # twice that of the full resolution: what is as far away is as many pixels apart
+        # twice the camera's: as many pixels of disparity as at full resolution
         baselines=(0.44, )))
 default_hooks = dict(checkpoint=dict(interval=500))

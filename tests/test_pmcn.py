@@ -12,7 +12,7 @@ from mmweather.models import load_weights, restore_clip, restore_frames
 from mmweather.models.losses import PerceptualLoss, ssim
 from mmweather.models.pmcn import PMCN, PMCNLoss
 from mmweather.models.pmcn.blocks import ParallaxInteraction
-from mmweather.models.pmcn.losses import parallax_loss
+from mmweather.models.pmcn.losses import disparity_loss, parallax_loss
 from mmweather.models.recurrent_restorer import RecurrentRestorer
 from mmweather.synthesis.sfvc import write_sfvc
 from mmweather.zoo import build_network
@@ -103,6 +103,8 @@ def test_arguments_that_are_none_are_named():
         PMCN(num_blocks=3)
     with pytest.raises(ValueError, match="head: expected 'direct' or 'scattering'"):
         PMCN(head='affine')
+    with pytest.raises(ValueError, match="reduce: .* needs head='scattering'"):
+        PMCN(reduce=2)
 
 
 # -- parallax --------------------------------------------------------------------------------------------------------
@@ -304,6 +306,22 @@ def test_the_scattering_head_inverts_the_model():
     torch.testing.assert_close(result['output'][..., :16, :16], airlight.expand(1, 3, 16, 16), rtol=0, atol=1e-5)
 
 
+def test_a_reduced_network_finds_in_small_frames_what_it_takes_from_large_ones(small):
+    reduced = PMCN(**SMALL, head='scattering', disparity=True, dark_channel=True, reduce=2).eval()
+    reduced.load_state_dict(small.state_dict())
+    assert reduced.size_divisor == 16
+    fine = clip_of(1, 1, 2, 3, 32, 64)
+    coarse = torch.nn.functional.avg_pool2d(fine.flatten(0, 2), 2).unflatten(0, (1, 1, 2))
+    with torch.no_grad():
+        (large, state), (little, expected) = (network.step(clip, network.init_state(clip))
+                                              for network, clip in ((reduced, fine), (small, coarse)))
+    torch.testing.assert_close(large['airlight'], little['airlight'], rtol=0, atol=1e-6)
+    torch.testing.assert_close(state.left, expected.left)
+    depth = -torch.nn.functional.interpolate(little['transmission'][0].log(), scale_factor=2, mode='bilinear')
+    restored = large['airlight'] + (fine[:, 0] - large['airlight']) * depth.exp()
+    torch.testing.assert_close(large['output'], restored, rtol=0, atol=1e-5)
+
+
 def test_disparity_is_how_many_columns_away_the_attention_looks():
     parallax = ParallaxInteraction(4, attention_channels=2, windows=2, disparity=True)
     attention = torch.zeros(1, 1, 2, 8, 8)
@@ -370,6 +388,23 @@ def test_parallax_loss_is_nothing_for_the_true_map_and_spares_what_the_other_vie
     # The first three columns on the left and the last three on the right are seen by nobody.
     assert float(parallax_loss([(to_left, to_right)], views)) == pytest.approx(0, abs=1e-6)
     assert float(parallax_loss([(to_right, to_left)], views)) > 0.1
+
+
+def test_disparity_loss_is_least_where_the_maps_look_where_they_should():
+    disparity = torch.full((1, 2, 1, 4, 32), 5.0)
+    columns, maps = torch.arange(16), []
+    for sign in (-1, 1):
+        # in maps of half the width 5 pixels are two and a half columns: both neighbours get the same
+        exact = torch.zeros(16, 16)
+        for shift in (2, 3):
+            exact[columns, (columns + sign * shift).clamp(0, 15)] += 0.5
+        maps.append(exact.expand(1, 4, 1, 16, 16))
+    assert float(disparity_loss([tuple(maps)], disparity)) == pytest.approx(np.log(2), abs=1e-5)
+    assert float(disparity_loss([tuple(maps[::-1])], disparity)) > 5
+    even = torch.full((1, 4, 2, 8, 8), 1 / 8)
+    # partners in another window count for nothing
+    assert float(disparity_loss([(even, even)], disparity)) == pytest.approx(np.log(8), abs=1e-5)
+    assert float(disparity_loss([(even, even)], disparity * 4)) == 0
 
 
 def test_perceptual_loss_needs_the_file_and_is_nothing_for_equal_images(tmp_path):

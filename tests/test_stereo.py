@@ -210,6 +210,13 @@ def test_training_samples_say_what_the_haze_was_made_with(scenes):
         np.testing.assert_allclose(sample['lq'], sample['gt'] * share + light * (1 - share), atol=2)
         seen = np.rint(estimate_airlight(sample['gt'][1, 0]) * 255)
         assert np.array_equal(light[0, 0, 0, 0], seen) == (airlight == 'scene')
+        # what is at column x on the left is at x - disparity on the right
+        disparity = sample['disparity'][0, 0, 40, :, 0]
+        assert disparity.shape == (96, ) and 0.5 < disparity.max() < 40
+        partner = np.rint(np.arange(96) - disparity).astype(int)
+        there = partner >= 0
+        across = sample['disparity'][0, 1, 40, :, 0][partner[there]]
+        assert np.mean(np.abs(across - disparity[there]) < 1) > 0.7
     assert 'airlight' not in SyntheticHaze(**scenes, test_mode=True)[0]
     with pytest.raises(ValueError, match="airlight: expected 'scene' or 'random'"):
         SyntheticHaze(**scenes, airlight='sky')

@@ -25,10 +25,10 @@ class SyntheticHaze(SyntheticClips):
     """Haze synthesised on procedural stereo scenes.
 
     Samples have the keys of :class:`SFVC`, ``lq`` and ``gt``, both views in one array, and go through the same
-    transforms; in training also what the haze was made with, ``transmission`` and ``airlight``. Everything about a
-    sample follows from ``seed`` and the number of its draw. With ``test_mode=True`` there is one sample per scene
-    instead, its first ``num_frames`` whole frames in haze that ``seed`` and the index decide, with the ``betas`` in
-    turn.
+    transforms; in training also what the haze was made with, ``transmission`` and ``airlight``, and the true
+    ``disparity``. Everything about a sample follows from ``seed`` and the number of its draw. With ``test_mode=True``
+    there is one sample per scene instead, its first ``num_frames`` whole frames in haze that ``seed`` and the index
+    decide, with the ``betas`` in turn.
 
     Args:
         scenes (int): Number of procedural scenes, drives and walks in turn. Defaults to 32.
@@ -123,8 +123,8 @@ class SyntheticHaze(SyntheticClips):
 
         Returns:
             dict: ``lq``, ``gt`` (uint8 ``(T, 2, H, W, 3)``, view 0 left), ``key``, ``video``, ``names`` and
-            ``ori_shape``; in training also ``transmission`` (uint8 ``(T, 2, H, W, 1)``) and ``airlight`` (uint8
-            ``(T, 2, 1, 1, 3)``).
+            ``ori_shape``; in training also ``transmission`` (uint8 ``(T, 2, H, W, 1)``), ``airlight`` (uint8
+            ``(T, 2, 1, 1, 3)``) and ``disparity`` (float32 ``(T, 2, H, W, 1)``, pixels).
         """
         source = self.get_data_info(index if self.test_mode else int(rng.integers(self.scenes)))
         pixels = np.load(source['path'], mmap_mode='r')
@@ -153,6 +153,7 @@ class SyntheticHaze(SyntheticClips):
             airlight = air.airlight
             hazy = np.stack([[scatter(*view, airlight) for view in zip(*pair)] for pair in zip(frames, transmission)])
         truth = {} if self.test_mode else dict(
+            disparity=np.float32(camera['fx'] * source['baseline']) / depth[..., None],
             transmission=np.rint(transmission[..., None] * 255).astype(np.uint8),
             airlight=np.broadcast_to(np.rint(airlight * 255).astype(np.uint8), (len(frames), 2, 1, 1, 3)))
         return dict(

@@ -24,6 +24,7 @@ class PMCNLoss(nn.Module):
     - ``loss_parallax``: the attention maps have to bring each *clean* view onto the other one, where that one sees it
       (PASSRnet's photometric loss, CVPR 2019). Haze hides what is to be matched; the clean frames of the training
       say where it is.
+    - ``loss_disparity``: the cross entropy of the attention maps with the true disparity, where that is known.
     - ``loss_transmission`` and ``loss_airlight``: how far what the head 'scattering' predicts is from what the haze was
       made with, where that is known. Where less than 5 % of the light arrive, nothing tells how much less.
 
@@ -31,6 +32,7 @@ class PMCNLoss(nn.Module):
         pixel_weight (float): Defaults to 1.0.
         ssim_weight (float): Defaults to 0.1.
         parallax_weight (float): Defaults to 0.0.
+        disparity_weight (float): Defaults to 0.0.
         transmission_weight (float): Defaults to 0.0.
         airlight_weight (float): Defaults to 0.0.
         perceptual_weight (float): Defaults to 0.01; of no meaning without ``perceptual_weights``.
@@ -39,12 +41,14 @@ class PMCNLoss(nn.Module):
         eps (float): Of the Charbonnier distance. Defaults to 1e-6.
     """
 
-    def __init__(self, pixel_weight=1.0, ssim_weight=0.1, parallax_weight=0.0, transmission_weight=0.0,
-                 airlight_weight=0.0, perceptual_weight=0.01, perceptual_weights=None, eps=1e-6):
+    def __init__(self, pixel_weight=1.0, ssim_weight=0.1, parallax_weight=0.0, disparity_weight=0.0,
+                 transmission_weight=0.0, airlight_weight=0.0, perceptual_weight=0.01, perceptual_weights=None,
+                 eps=1e-6):
         super().__init__()
         self.pixel_weight = pixel_weight
         self.ssim_weight = ssim_weight
         self.parallax_weight = parallax_weight
+        self.disparity_weight = disparity_weight
         self.transmission_weight = transmission_weight
         self.airlight_weight = airlight_weight
         self.perceptual_weight = perceptual_weight
@@ -57,7 +61,8 @@ class PMCNLoss(nn.Module):
         Args:
             prediction (dict): As :meth:`PMCN.step` returns it.
             target (dict[str, Tensor]): ``gt`` ``(N, 2, 3, H, W)`` in [0, 1]; for the terms that need them also
-                ``transmission`` ``(N, 2, 1, H, W)`` and ``airlight`` ``(N, 2, 3, 1, 1)``.
+                ``transmission`` ``(N, 2, 1, H, W)``, ``airlight`` ``(N, 2, 3, 1, 1)``, and ``disparity``
+                ``(N, 2, 1, H, W)`` in pixels.
 
         Returns:
             dict[str, Tensor]: The weighted terms whose weight is not 0.
@@ -68,6 +73,9 @@ class PMCNLoss(nn.Module):
             losses['loss_ssim'] = self.ssim_weight * (1 - ssim(output, gt))
         if self.parallax_weight:
             losses['loss_parallax'] = self.parallax_weight * parallax_loss(prediction['attention'], target['gt'])
+        if self.disparity_weight:
+            losses['loss_disparity'] = self.disparity_weight * disparity_loss(prediction['attention'],
+                                                                              target['disparity'])
         if self.transmission_weight:
             truth = target['transmission']
             told = truth > _ARRIVES
@@ -101,4 +109,35 @@ def parallax_loss(attention, views):
             seen = onto_other.detach().float().sum(-2) > _SEEN
             difference = (onto_this.float() @ other - this).abs().mean(-1)
             terms.append((difference * seen).sum() / seen.sum().clamp(min=1))
+    return torch.stack(terms).mean()
+
+
+def disparity_loss(attention, disparity):
+    """Cross entropy of the attention maps with where the true disparity says that they should look.
+
+    A place between two columns is shared by both in proportion.
+
+    Args:
+        attention (list[tuple[Tensor, Tensor]]): Maps ``(M_{r→l}, M_{l→r})``, each ``(N, H', windows, W', W')``.
+        disparity (Tensor): Of both views ``(N, 2, 1, H, W)`` in pixels; what is at column x on the left is at
+            ``x - disparity`` on the right.
+
+    Returns:
+        Tensor: Mean over all maps and all cells whose partner is in the same window.
+    """
+    terms = []
+    for maps in attention:
+        _, height, windows, width, _ = maps[0].shape
+        columns = torch.arange(width, device=disparity.device)
+        for view, sign, scores in ((0, -1, maps[0]), (1, 1, maps[1])):
+            cells = F.interpolate(disparity[:, view], (height, windows * width), mode='area')[:, 0]
+            cells = cells * (windows * width / disparity.shape[-1])
+            place = columns + sign * cells.unflatten(-1, (windows, width))
+            inside = (place >= 0) & (place <= width - 1)
+            lower = place.floor().clamp(0, width - 2)
+            share = (place - lower).clamp(0, 1)
+            log = scores.float().clamp(min=1e-6).log()
+            index = lower.long()[..., None]
+            entropy = -((1 - share) * log.gather(-1, index)[..., 0] + share * log.gather(-1, index + 1)[..., 0])
+            terms.append((entropy * inside).sum() / inside.sum().clamp(min=1))
     return torch.stack(terms).mean()

@@ -46,6 +46,8 @@ class PMCN(RecurrentNetwork):
         num_blocks (int): 4 as in the authors' code (features at 1, 1/2, 1/4 and 1/2 of their resolution), or 5 as in
             the paper's figure (one more at full resolution of the features). Defaults to 4.
         downscale (int): How much smaller than the frame the features are, by pixel unshuffle. Defaults to 2.
+        reduce (int): Features, transmission and airlight come from a frame that is this many times smaller, by
+            averaging, and the transmission is enlarged again (ours); needs the head 'scattering'. Defaults to 1.
         num_extract_blocks (int): Residual blocks of the feature extraction. Defaults to 2.
         num_dynamic_blocks (int): Dynamic residual blocks of every interaction and every alignment. Defaults to 3.
         num_reconstruct_blocks (int): Residual blocks of the reconstruction. Defaults to 4.
@@ -64,14 +66,14 @@ class PMCN(RecurrentNetwork):
         as_released (bool): Repeat the slips of the released code; see :class:`ParallaxInteraction`. Defaults to False.
 
     Raises:
-        ValueError: For another number of blocks or another head.
+        ValueError: For another number of blocks or another head, or a head that does not suit ``reduce``.
     """
 
     stereo = True
     bfloat16_on_cpu = True
     official_layouts = (PMCN_LAYOUT, )
 
-    def __init__(self, channels=64, num_blocks=4, downscale=2, num_extract_blocks=2, num_dynamic_blocks=3,
+    def __init__(self, channels=64, num_blocks=4, downscale=2, reduce=1, num_extract_blocks=2, num_dynamic_blocks=3,
                  num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', disparity=False,
                  dark_channel=False, parallax=True, motion=True, as_released=False):
         super().__init__()
@@ -79,11 +81,17 @@ class PMCN(RecurrentNetwork):
             raise ValueError(f'num_blocks: expected 4 or 5, got {num_blocks}')
         if head not in ('direct', 'scattering'):
             raise ValueError(f"head: expected 'direct' or 'scattering', got {head!r}")
+        if reduce > 1 and head == 'direct':
+            raise ValueError("reduce: a smaller frame has no details to predict a frame from; it needs "
+                             "head='scattering'")
         self.channels = channels
         self.downscale = downscale
+        self.reduce = reduce
+        #: How much smaller than the frame the features are.
+        self.stride = downscale * reduce
         self.scales = _SCALES[num_blocks]
         # Every row of every block is cut into windows, and every block's features are pooled to the next one's.
-        self.size_divisor = self.min_size = downscale * max(self.scales) * windows
+        self.size_divisor = self.min_size = self.stride * max(self.scales) * windows
         self.extract = FeatureExtraction(channels, downscale, num_extract_blocks, dark_channel)
         self.blocks = nn.ModuleList(
             ParallaxMotionBlock(channels, attention_channels, windows, num_dynamic_blocks, disparity, parallax, motion,
@@ -102,8 +110,8 @@ class PMCN(RecurrentNetwork):
             PMCNState: Zeros.
         """
         count, (height, width) = len(frames), frames.shape[-2:]
-        zeros = tuple(frames.new_zeros(count, self.channels, height // (self.downscale * scale),
-                                       width // (self.downscale * scale)) for scale in self.scales)
+        zeros = tuple(frames.new_zeros(count, self.channels, height // (self.stride * scale),
+                                       width // (self.stride * scale)) for scale in self.scales)
         return PMCNState(zeros, zeros)
 
     def step(self, frames, state):
@@ -129,7 +137,8 @@ class PMCN(RecurrentNetwork):
                              f'{tuple(frames.shape[-2:])}; mmweather.restore_clip pads and crops')
         # Views first, so that both go as one batch where they share weights, and apart without a copy.
         views = frames[:, 0].transpose(0, 1)
-        features = self.extract(views.flatten(0, 1))
+        reduced = F.avg_pool2d(views.flatten(0, 1), self.reduce) if self.reduce > 1 else views.flatten(0, 1)
+        features = self.extract(reduced)
         x, memory, attention = features, [], []
         for index, block in enumerate(self.blocks):
             previous = state.left[index], state.right[index]
@@ -244,7 +253,7 @@ class ScatteringReconstruction(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features, frames):
-        """Maps features and the hazy ``frames`` ``(N, 3, H, W)`` to what is behind the haze.
+        """Maps features and the hazy ``frames`` ``(N, 3, H, W)``, of any multiple of their size, to what is behind it.
 
         Returns:
             dict[str, Tensor]: ``output`` ``(N, 3, H, W)``, ``transmission`` ``e^-τ`` ``(N, 1, H, W)`` and ``airlight``
@@ -253,10 +262,12 @@ class ScatteringReconstruction(nn.Module):
         features = self.body(features)
         density, correction = self.overall(features.mean((2, 3))).float()[..., None, None].tensor_split([1], dim=1)
         weights = self.attend(features).float().flatten(1).softmax(1)
-        cells = F.avg_pool2d(frames, self.downscale).flatten(2)
+        cells = F.avg_pool2d(frames, frames.shape[-1] // features.shape[-1]).flatten(2)
         airlight = (cells * weights[:, None]).sum(-1)[..., None, None] + correction
         depth = F.pixel_shuffle(self.tail(features), self.downscale).float() * density.exp()
         depth = depth.clamp(max=self.MAX_DEPTH)
+        if depth.shape[-2:] != frames.shape[-2:]:
+            depth = F.interpolate(depth, frames.shape[-2:], mode='bilinear')
         return dict(output=airlight + (frames - airlight) * depth.exp(), transmission=(-depth).exp(),
                     airlight=airlight)
 
