@@ -28,14 +28,15 @@ def scripts():
 
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
-    """A folder with small synthesised data sets in the layouts of VRDS and GoPro."""
+    """A folder with small synthesised data sets in the layouts of VRDS, RVSD and GoPro."""
     import shutil
 
     folder = tmp_path_factory.mktemp('data')
     # 256 pixels are the least that BasicVSR++ trains on
-    subprocess.run([sys.executable, '-m', 'mmweather', 'synth', 'rain', 'scene:drive', '-o', folder / 'vrds',
-                    '--layout', 'vrds', '--videos', '1', '--test-videos', '1', '--frames', '3', '--size', '256x256',
-                    '--quiet'], check=True)
+    for weather, layout in (('rain', 'vrds'), ('snow', 'rvsd')):
+        subprocess.run([sys.executable, '-m', 'mmweather', 'synth', weather, 'scene:drive', '-o', folder / layout,
+                        '--layout', layout, '--videos', '1', '--test-videos', '1', '--frames', '3', '--size', '256x256',
+                        '--quiet'], check=True)
     # The same frames under the names of the other data sets: what is in them does not matter here.
     for split, lq, gt in (('train', 'lq', 'gt'), ('test', 'testlq', 'testgt')):
         video = next((folder / 'vrds' / lq).iterdir()).name

@@ -55,28 +55,19 @@ def test_a_config_in_mmagics_scope_names_our_classes_without_prefix(tmp_path, ro
     assert (tmp_path / 'iter_2.pth').is_file() and list(tmp_path.rglob('train_clip_*.png'))
 
 
-@pytest.mark.parametrize('data', ['vrds', 'rvsd', 'gopro'])
 @pytest.mark.parametrize('model', NARROW)
-def test_baseline_trains_two_iterations_and_tests(model, data, root, data_root, tmp_path, small):
-    config = baseline(root, model, data)
-    if data == 'rvsd':
-        # the class of the data set and its schedule stay; its files are those of VRDS
-        config.train_dataloader.dataset.type = config.test_dataloader.dataset.type = 'VRDS'
-        config.test_evaluator = config.test_evaluator[0]
+def test_two_iterations_change_every_baseline(model, root, data_root, tmp_path, small):
+    config = baseline(root, model, 'vrds')
     config.merge_from_dict({option.partition('=')[0]: eval(option.partition('=')[2]) for option in small})
-    folder = str(data_root / ('gopro' if data == 'gopro' else 'vrds'))
-    config.train_dataloader.dataset.update(data_root=folder, num_frames=2)
+    config.train_dataloader.dataset.update(data_root=str(data_root / 'vrds'), num_frames=2)
     config.train_dataloader.dataset.pipeline[0].size = 256 if model == 'basicvsr_pp' else 64
-    config.test_dataloader.dataset.data_root = folder
-    config.test_dataloader.num_workers = 0
-    config.update(work_dir=str(tmp_path), experiment_name=f'{model}_{data}')
+    config.test_dataloader = config.test_evaluator = config.test_cfg = None
+    config.update(work_dir=str(tmp_path), experiment_name=model)
     with DefaultScope.overwrite_default_scope('mmweather'):
         runner = Runner.from_cfg(config)
         before = {name: value.clone() for name, value in runner.model.state_dict().items()}
         runner.train()
         assert any(not torch.equal(value, before[name]) for name, value in runner.model.state_dict().items())
-        numbers = runner.test()
-    assert any(name.endswith('/PSNR') for name in numbers)
 
 
 @pytest.fixture(scope='module')
