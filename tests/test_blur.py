@@ -263,8 +263,20 @@ def test_flow_of_synthetic_blur_leads_from_sharp_frame_to_sharp_frame(tmp_path):
     assert aligned.size > 30 and np.mean(aligned) < 0.5 * np.mean(at_rest) and np.mean(aligned < at_rest) > 0.95
     aligned, at_rest = np.array([misfits(sample) for sample in dataset(test_mode=True)]).T
     assert (aligned < 0.7 * at_rest).all()
-    with pytest.raises(ValueError, match='flow of videos is not known'):
-        dataset(videos=['film.mp4'])
+
+
+def test_flow_of_blurred_videos_is_estimated_between_the_sharp_frames(tmp_path, film):
+    def flow(strength, draw=0):
+        dataset = SyntheticBlur(videos=[str(film)], scenes=0, heights=(80, ), num_frames=2, crop_size=32, samples=3,
+                                with_flow=True, sharp_share=1 - strength, augment=False, cache_dir=str(tmp_path / 'c'))
+        return dataset[(0, draw)]['flow']
+
+    # the film pans by four pixels per frame to the right: what is seen now was further right before
+    still = flow(strength=0)
+    assert np.isnan(still[0]).all()
+    np.testing.assert_allclose(np.median(still[1], axis=(0, 1)), (4, 0), atol=0.3)
+    # the shake's part is added
+    assert np.abs(np.nanmedian(flow(strength=1)[1], axis=(0, 1)) - (4, 0)).max() > 0.5
 
 
 # --------------------------------------------------------------------------------------------------------- converter

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmweather.registry import DATASETS
-from mmweather.synthesis.blur import BlurOn, blur_stream, random_blur
+from mmweather.synthesis.blur import BlurOn, blur_stream, optical_flow, random_blur
 
 from .synthetic import SyntheticClips, scene_code, scene_flow
 
@@ -26,8 +26,8 @@ class SyntheticBlur(SyntheticClips):
         default_share (float): Share of samples with the synthesis' default blur; the rest is varied
             (:func:`random_blur`). Defaults to 0.4.
         samples (int): Moments that are summed per frame, odd. Defaults to 11.
-        with_flow (bool): Add ``flow``, which is exact for scenes: ``videos`` must be empty, and in training no clip is
-            mirrored in time. Defaults to False.
+        with_flow (bool): Add ``flow``. It is exact for scenes, which then are not mirrored in time, and as good as an
+            estimate between the sharp frames can be for videos; the shake's part is exact in both. Defaults to False.
         **kwargs: See :class:`SyntheticClips`.
     """
 
@@ -43,8 +43,6 @@ class SyntheticBlur(SyntheticClips):
         self.default_share = default_share
         self.samples = samples
         self.with_flow = with_flow
-        if with_flow and kwargs.get('videos'):
-            raise ValueError('with_flow: the flow of videos is not known; leave videos empty')
         super().__init__(**kwargs)
 
     def draw_sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -65,7 +63,8 @@ class SyntheticBlur(SyntheticClips):
             blur = BlurOn(clip.shape[1:3], seed=int(rng.integers(2**31)), samples=self.samples)
             frames = self._blur(clip, source['moments'], blur, 0)
             if self.with_flow:
-                steady = np.load(source['flow'], mmap_mode='r')[1:self.num_frames]
+                exact = 'flow' in source
+                steady = np.load(source['flow'], mmap_mode='r')[1:self.num_frames] if exact else _estimated_flow(clip)
                 frames['flow'] = self._shaken(np.array(steady), blur, 0)
         else:
             crop = self._draw_crop(rng)
@@ -75,7 +74,8 @@ class SyntheticBlur(SyntheticClips):
             blur, first = self._random_blur(clip.shape[1:3], rng), int(rng.integers(10_000))
             frames = self._blur(clip, source['moments'], blur, first)
             if self.with_flow:
-                frames['flow'] = self._shaken(self._steady_flow(crop), blur, first)
+                steady = self._steady_flow(crop) if 'flow' in source else _estimated_flow(clip)
+                frames['flow'] = self._shaken(steady, blur, first)
             inside = slice(self.MARGIN, -self.MARGIN)
             frames = {key: np.ascontiguousarray(frame[:, inside, inside]) for key, frame in frames.items()}
         return dict(
@@ -87,7 +87,7 @@ class SyntheticBlur(SyntheticClips):
 
     def _draw_crop(self, rng):
         crop = super()._draw_crop(rng)
-        if not self.with_flow:
+        if 'flow' not in crop.source:
             return crop
         # the flow is known between whole frames
         moments = crop.source['moments']
@@ -146,3 +146,8 @@ class SyntheticBlur(SyntheticClips):
 
             frames = [blur.expose(moment_at(t), start + t) for t in range(len(clip) // moments)]
         return {key: np.stack([frame[key] for frame in frames]) for key in ('lq', 'gt')}
+
+
+def _estimated_flow(clip):
+    """From each frame of a sharp clip but the first to the one before it, float32 ``(T - 1, H, W, 2)``."""
+    return np.stack([optical_flow(frame, previous) for previous, frame in zip(clip, clip[1:])])
