@@ -6,20 +6,22 @@ model = dict(
     type='PVDRestorer',
     generator=dict(
         type='PVDNet',
-        volume_channels=24,
-        image_channels=32,
+        volume_channels=12,
+        image_channels=24,
+        path_channels=32,
         channels=32,
         half_channels=48,
         bottleneck_channels=64,
         body_channels=64,
-        num_blocks=8,
+        num_blocks=4,
+        kernel_size=3,
         shuffle=2,
         zero_init=True,
         negative_slope=0.1,
         motion=dict(
             feature_channels=(8, 16, 32, 48), match_channels=32, refine_channels=(32, 32, 16),
             smooth_channels=(32, 32, 16, 16, 16, 16), reduction=2)),
-    loss=dict(type='PVDLoss', eps=1e-6),
+    loss=dict(type='PVDLoss', eps=1e-3),
     # BIMNet comes from bimnet_tiny_flow.py and then bimnet_tiny.py:
     # --cfg-options model.motion_checkpoint=work_dirs/bimnet_tiny/iter_200.pth
     motion_checkpoint=None)
@@ -38,6 +40,6 @@ train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
 # 8 targets and a frame of context at each end; every target is a step of the optimiser
 train_dataloader = dict(
     batch_size=4,
-    dataset=dict(num_frames=10, scenes=24, crop_size=128, max_pan=8, samples=9, scene_share=0.4, default_share=0.6))
+    dataset=dict(num_frames=10, scenes=24, crop_size=128, max_pan=8, samples=7, scene_share=0.4, default_share=0.6))
 # BIMNet gets no gradient.
 model_wrapper_cfg = dict(type='mmweather.RecurrentDistributedDataParallel', find_unused_parameters=True)

@@ -8,4 +8,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=2e-5, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters)
-train_dataloader = dict(dataset=dict(num_frames=7, crop_size=96))
+train_dataloader = dict(dataset=dict(num_frames=8, crop_size=96))

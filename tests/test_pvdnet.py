@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mmweather.models import ClipProtocol, load_weights, restore_clip, restore_frames
 from mmweather.models.pvdnet import BIMNet, BlurInvariantLoss, EndPointLoss, PVDLoss, PVDNet
+from mmweather.models.pvdnet.network import PATH, blur_path
 from mmweather.models.temporal import split_scenes
 from mmweather.zoo import build_network
 
@@ -329,6 +330,39 @@ def test_a_video_in_two_parts_gives_the_same_frames_when_the_state_is_kept(tiny)
             # what a file between two runs would hold: the encoding is found again
             state = type(state)(state.previous.clone(), state.output.clone())
     assert torch.equal(torch.stack(outputs, dim=1), whole)
+
+
+def test_blur_path_looks_where_the_light_has_been():
+    picture = clip_of(1, 3, 40, 40)
+    # five pixels per frame down, and a turn to the right: at 0.4 of a frame's time by (0.16 * 6.25, 2)
+    flow, ahead = torch.zeros(2, 1, 2, 40, 40)
+    flow[:, 0], flow[:, 1] = 6.25, -5
+    ahead[:, 0], ahead[:, 1] = 6.25, 5
+    samples, motion = blur_path(picture, flow, ahead)
+    assert samples.shape == (1, 3 * len(PATH), 40, 40)
+    inner = slice(10, 30)
+
+    def shifted(right, down):
+        return (picture.roll((-down, -right), (-2, -1)) - picture)[..., inner, inner]
+
+    for place, expected in (((0.4, 0.0), shifted(1, 2)), ((-0.4, 0.0), shifted(1, -2)), ((0.4, 1.0), shifted(1, 3)),
+                            ((-0.4, -1.0), shifted(1, -3)), ((0.8, 0.0), shifted(4, 4))):
+        found = samples.unflatten(1, (-1, 3))[:, PATH.index(place), :, inner, inner]
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+    assert motion[0, :, 20, 20].tolist() == pytest.approx([0, 5 / 8, 6.25 / 8, 0, 5 / 8])
+
+
+def test_motion_goes_on_as_it_was_at_the_ends_of_a_video(tiny):
+    network, seen = copy.deepcopy(tiny), []
+    for part in (*network.motion.matching, *network.motion.subpixel):
+        torch.nn.init.normal_(part.main[-1].weight, std=0.01)
+    network.deblur.register_forward_pre_hook(lambda _, args: seen.append(args[-1][1]))
+    flow = run(network, clip_of(1, 3, 3, 48, 48))['flow']
+    # where there is no neighbour on one side, the path is straight: no bend, and the speed that of the other side
+    for motion in (seen[0], seen[2]):
+        assert motion[:, :2].abs().max() > 0 and not motion[:, 2:4].any()
+    torch.testing.assert_close(8 * seen[2][:, :2], -flow[:, 2])
+    assert seen[1][:, 2:4].abs().max() > 0
 
 
 @pytest.mark.parametrize('size', [(37, 91), (48, 48), (5, 130)])

@@ -44,6 +44,16 @@ class Encoding:
                             for levels in (self.features, self.images))
         return tuple(Encoding(*half, self.size) for half in zip(features, images))
 
+    def joined(self, other):
+        """This encoding and another one as one batch."""
+        features, images = (tuple(map(torch.cat, zip(*levels)))
+                            for levels in ((self.features, other.features), (self.images, other.images)))
+        return Encoding(features, images, self.size)
+
+    def twice(self):
+        """A batch of this encoding and itself."""
+        return self.joined(self)
+
 
 @MODELS.register_module()
 class BIMNet(nn.Module):

@@ -16,9 +16,15 @@ from torch import nn
 from mmweather import ops
 from mmweather.registry import MODELS
 
+from ..layers import flow_warp
 from ..temporal import ClipProtocol, RecurrentNetwork
 from .bimnet import BIMNet, Encoding
 from .checkpoint import PVDNET_LAYOUT
+
+#: Where :func:`blur_path` looks: a time in frames, and pixels beyond it. A shutter that is open for 0.8 of a frame's
+#: time sums the light from -0.4 to 0.4, and what it did to a pixel shows most at those ends.
+PATH = tuple((sign * time, sign * pixels) for sign in (-1, 1)
+             for time, pixels in ((0.2, 0.0), (0.4, -1.0), (0.4, 0.0), (0.4, 1.0), (0.6, 0.0), (0.8, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,14 @@ class PVDState:
         output (Tensor): Its result, not clipped, ``(N, 3, H, W)`` around [-1, 1].
         encoding (Encoding, optional): What BIMNet found in the blurred frame before, so that it need not look twice;
             None if that has to be found out again, with the same result. Defaults to None.
+        following (Encoding, optional): Likewise of the frame after that one, where the network looks at the motion to
+            both sides. Defaults to None.
     """
 
     previous: torch.Tensor
     output: torch.Tensor
     encoding: Encoding | None = None
+    following: Encoding | None = None
 
 
 @MODELS.register_module()
@@ -58,6 +67,11 @@ class PVDNet(RecurrentNetwork):
         negative_slope (float): Slope of the activations below zero. Ours: with ``zero_init`` and a high learning rate
             plain ReLUs can die together in the first steps, and the network stays the identity for good. Defaults to
             0.0: ReLU, as published.
+        kernel_size (int): Side of the U's kernels outside of its body. Defaults to 5: as published.
+        path_channels (int): Channels of a third branch, which sees the frame along the path that blurred it
+            (:func:`blur_path`), where undoing the blur needs no direction and no length any more; both neighbours are
+            then seen where the flow finds them. BIMNet estimates the flow to the following frame too. Ours, for short
+            trainings. Defaults to 0: no such branch, as published.
         motion (dict, optional): Arguments of :class:`BIMNet`.
     """
 
@@ -68,8 +82,9 @@ class PVDNet(RecurrentNetwork):
 
     def __init__(self, volume_channels=64, image_channels=32, channels=64, half_channels=64, bottleneck_channels=128,
                  body_channels=128, num_blocks=12, shuffle=1, zero_init=False, negative_slope=0.0,
-                 motion=None):
+                 kernel_size=5, path_channels=0, motion=None):
         super().__init__()
+        self.looks_along = bool(path_channels)
         self.motion = BIMNet(**(motion or {}))
         # For everyday use frames are padded to what both networks accept, so that no pixel goes without motion.
         self.step_divisor = 4 * shuffle
@@ -77,7 +92,7 @@ class PVDNet(RecurrentNetwork):
         self.protocols = dict(published=ClipProtocol(fit='crop', size_divisor=self.step_divisor))
         self.size_divisor = self.min_size = math.lcm(self.step_divisor, self.motion.size_divisor)
         self.deblur = DeblurNet(volume_channels, image_channels, channels, half_channels, bottleneck_channels,
-                                body_channels, num_blocks, shuffle, negative_slope)
+                                body_channels, num_blocks, shuffle, negative_slope, kernel_size, path_channels)
         if zero_init:
             nn.init.zeros_(self.deblur.to_residual.weight)
 
@@ -115,13 +130,23 @@ class PVDNet(RecurrentNetwork):
                              f'{tuple(current.shape[-2:])}; mmweather.restore_clip pads and crops')
         # The pixel volume reads whole pixels: no gradient would come back, and a rounded flow would flip some of them.
         with torch.no_grad(), self._full_precision(frames):
-            encoding = self.motion.encode(frames[:, 0])
-            flow = self.motion.between(encoding, state.encoding or self.motion.encode(_unsigned(state.previous)))
+            encoding = state.following or self.motion.encode(frames[:, 0])
+            before = state.encoding or self.motion.encode(_unsigned(state.previous))
+            after, path = None, None
+            if self.looks_along:
+                after = self.motion.encode(frames[:, 1])
+                flow, ahead = self.motion.between(encoding.twice(), before.joined(after)).chunk(2)
+                path = blur_path(current, *_mirrored(flow, ahead, current, state.previous, following))
+                neighbours = flow_warp(state.previous, flow, 'border'), flow_warp(following, ahead, 'border')
+            else:
+                flow = self.motion.between(encoding, before)
+                neighbours = state.previous, following
         volume = ops.pixel_volume(state.output, current, flow)
-        output = self.deblur(current, state.previous, following, volume)
-        # In training the weights may change before the next step.
-        kept = None if self.training else encoding
-        return dict(output=_unsigned(output), flow=flow, pixel_volume=volume), PVDState(current, output, kept)
+        output = self.deblur(current, *neighbours, volume, path)
+        # BIMNet in training may have changed before the next step.
+        learns = self.training and any(weight.requires_grad for weight in self.motion.parameters())
+        kept = () if learns else (encoding, after)
+        return dict(output=_unsigned(output), flow=flow, pixel_volume=volume), PVDState(current, output, *kept)
 
     def _full_precision(self, frames):
         """Float32 for the motion when a video is restored, whatever the autocast: bfloat16 costs 22 dB there."""
@@ -132,36 +157,42 @@ class DeblurNet(nn.Module):
     """The deblurring network: a U-Net over frames and pixel volume; see :class:`PVDNet` for the arguments."""
 
     def __init__(self, volume_channels, image_channels, channels, half_channels, bottleneck_channels, body_channels,
-                 num_blocks, shuffle=1, negative_slope=0.0):
+                 num_blocks, shuffle=1, negative_slope=0.0, kernel_size=5, path_channels=0):
         super().__init__()
         self.negative_slope = slope = negative_slope
-        self.shuffle, block = shuffle, shuffle**2
+        self.shuffle, block, size = shuffle, shuffle**2, kernel_size
         self.volume_branch = nn.Sequential(*_conv_relu(slope, 25 * block, volume_channels, 3),
                                            *_conv_relu(slope, volume_channels, volume_channels, 3))
         self.image_branch = nn.Sequential(*_conv_relu(slope, 9 * block, image_channels, 3),
                                           *_conv_relu(slope, image_channels, image_channels, 3))
-        self.merge = nn.Conv2d(volume_channels + image_channels, channels, 5, padding=2)
-        self.down1 = nn.Sequential(*_conv_relu(slope, channels, half_channels, 5, stride=2),
-                                   nn.Conv2d(half_channels, half_channels, 5, padding=2))
-        self.down2 = nn.Sequential(*_conv_relu(slope, half_channels, bottleneck_channels, 5, stride=2),
-                                   *_conv_relu(slope, bottleneck_channels, body_channels, 5))
+        self.path_branch = _PathBranch(block, path_channels, slope) if path_channels else None
+        self.merge = nn.Conv2d(volume_channels + image_channels + path_channels, channels, size, padding=size // 2)
+        self.down1 = nn.Sequential(*_conv_relu(slope, channels, half_channels, size, stride=2),
+                                   nn.Conv2d(half_channels, half_channels, size, padding=size // 2))
+        self.down2 = nn.Sequential(*_conv_relu(slope, half_channels, bottleneck_channels, size, stride=2),
+                                   *_conv_relu(slope, bottleneck_channels, body_channels, size))
         self.body = nn.Sequential(*(ReLUResidualBlock(body_channels, slope) for _ in range(num_blocks)))
         self.body_end = nn.Sequential(*_conv_relu(slope, body_channels, body_channels, 3))
         self.up1 = nn.ConvTranspose2d(body_channels, half_channels, 4, stride=2, padding=1)
-        self.up1_end = nn.Sequential(*_conv_relu(slope, half_channels, half_channels, 5))
+        self.up1_end = nn.Sequential(*_conv_relu(slope, half_channels, half_channels, size))
         self.up2 = nn.ConvTranspose2d(half_channels, channels, 4, stride=2, padding=1)
-        self.up2_end = nn.Sequential(*_conv_relu(slope, channels, channels, 5))
-        self.to_residual = nn.Conv2d(channels, 3 * block, 5, padding=2)
+        self.up2_end = nn.Sequential(*_conv_relu(slope, channels, channels, size))
+        self.to_residual = nn.Conv2d(channels, 3 * block, size, padding=size // 2)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, current, previous, following, volume):
-        """Deblurs ``current``, all frames ``(N, 3, H, W)`` in [-1, 1], with its pixel volume ``(N, 25, H, W)``."""
-        images = torch.cat((current, previous, following), dim=1)
-        images, volume = (F.pixel_unshuffle(x, self.shuffle) if self.shuffle > 1 else x for x in (images, volume))
-        full = self.merge(torch.cat((self.volume_branch(volume), self.image_branch(images)), dim=1))
+    def forward(self, current, previous, following, volume, path=None):
+        """Deblurs ``current``, all frames ``(N, 3, H, W)`` in [-1, 1], with its pixel volume ``(N, 25, H, W)``.
+
+        With a path branch, ``path`` is what :func:`blur_path` returns, and the neighbours are aligned.
+        """
+        images = self._blocks(torch.cat((current, previous, following), dim=1))
+        branches = [self.volume_branch(self._blocks(volume)), self.image_branch(images)]
+        if self.path_branch is not None:
+            branches.append(self.path_branch(*map(self._blocks, path)))
+        full = self.merge(torch.cat(branches, dim=1))
         half = self.down1(full)
         quarter = self.down2(half)
         features = self.body_end(self.body(quarter)) + quarter
@@ -170,8 +201,25 @@ class DeblurNet(nn.Module):
         residual = self.to_residual(features).float()
         return current + (F.pixel_shuffle(residual, self.shuffle) if self.shuffle > 1 else residual)
 
+    def _blocks(self, x):
+        return F.pixel_unshuffle(x, self.shuffle) if self.shuffle > 1 else x
+
     def _activated(self, features):
         return F.leaky_relu_(features, self.negative_slope) if self.negative_slope else features.relu_()
+
+
+class _PathBranch(nn.Module):
+    """Reads the frame along the path of its blur; how far that goes scales what is read."""
+
+    def __init__(self, block, channels, slope):
+        super().__init__()
+        self.read = nn.Conv2d(3 * len(PATH) * block, channels, 1)
+        self.scale = nn.Conv2d(5 * block, channels, 1)
+        self.mix = nn.Sequential(nn.LeakyReLU(slope, inplace=True), *_conv_relu(slope, channels, channels, 3))
+
+    def forward(self, samples, motion):
+        """Maps the samples less the frame itself, and the motion, both in blocks, to features."""
+        return self.mix(self.read(samples) * (1 + self.scale(motion)))
 
 
 class ReLUResidualBlock(nn.Sequential):
@@ -183,6 +231,37 @@ class ReLUResidualBlock(nn.Sequential):
     def forward(self, x):
         """Maps ``(N, C, H, W)`` to the same shape."""
         return x + super().forward(x)
+
+
+def blur_path(current, flow, ahead):
+    """Looks at a frame along the path on which its light has moved while the shutter was open.
+
+    The path is the parabola through where the flows to the previous and to the following frame point. On it, the blur
+    of every pixel is the same one-dimensional mean, whatever its direction and length.
+
+    Args:
+        current (Tensor): Frames ``(N, 3, H, W)``.
+        flow (Tensor): Flow ``(N, 2, H, W)`` to the previous frame, in pixels.
+        ahead (Tensor): Flow to the following frame.
+
+    Returns:
+        tuple[Tensor, Tensor]: The frame at the places of :data:`PATH` less the frame itself, ``(N, 3 * P, H, W)``; and
+        speed, bend and length of the path, in units of 8 pixels, ``(N, 5, H, W)``.
+    """
+    speed, bend = (ahead - flow) / 2, (ahead + flow) / 2
+    length = speed.norm(dim=1, keepdim=True)
+    direction = speed / (length + 1e-3)
+    samples = [flow_warp(current, speed * time + bend * time**2 + direction * pixels, 'border') - current
+               for time, pixels in PATH]
+    return torch.cat(samples, dim=1), torch.cat((speed, bend, length), dim=1) / 8
+
+
+def _mirrored(flow, ahead, current, previous, following):
+    """The motion; where at a video's ends a frame stands for its own neighbour, it is taken to go on as it was."""
+    def same(neighbour):
+        return (neighbour == current).flatten(1).all(dim=1)[:, None, None, None]
+
+    return torch.where(same(previous), -ahead, flow), torch.where(same(following), -flow, ahead)
 
 
 def _conv_relu(slope, in_channels, out_channels, kernel_size, stride=1):
