@@ -28,6 +28,7 @@ train_dataloader = dict(
             max_scale=0.55,
             scenes=160,
             scene_share=0.7,
+            hue_share=0.25,
             heights=(288, ),
             max_frames=120,
             pipeline=pipeline),

@@ -208,6 +208,16 @@ def test_crops_see_as_much_of_the_frame_as_the_scale_says(tmp_path):
     assert min(heights()) < 26 and max(heights(min_scale=1.0)) == 20
 
 
+def test_hues_vary_and_grey_stays_grey():
+    image = np.full((2, 2, 3), 90, np.uint8)
+    image[0] = 160, 60, 40
+    found = [SyntheticDomains.vary_hue(image, np.random.default_rng(seed)) for seed in range(6)]
+    assert all((made[1] == 90).all() for made in found)
+    assert {int(made[0, 0].argmax()) for made in found} == {0, 1, 2}
+    # as bright as before
+    assert all(abs(int(made[0, 0].sum()) - 260) < 4 for made in found)
+
+
 def test_exact_depth_is_cached_with_the_frames(domains, tmp_path):
     SyntheticDomains(**domains)
     files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / 'cache').iterdir()}

@@ -52,6 +52,9 @@ class SyntheticDomains(SyntheticClips):
             in the frame as a whole: where ``crop_size`` is about ``max_scale`` times the height, crops see most of it.
             Defaults to 1.0.
         clean_share (float): Share of samples without any degradation. Defaults to 0.04.
+        hue_share (float): Share of samples whose clear image has other hues, see :meth:`vary_hue`, where ``augment`` is
+            set. Scenes are of grey streets and blue skies; without it a court of red clay counts as sand in the air.
+            Defaults to 0.0.
         **kwargs: See :class:`SyntheticClips`.
 
     Raises:
@@ -75,6 +78,7 @@ class SyntheticDomains(SyntheticClips):
                  min_scale: float = 0.5,
                  max_scale: float = 1.0,
                  clean_share: float = 0.04,
+                 hue_share: float = 0.0,
                  **kwargs) -> None:
         unknown = [domain for domain in domains or () if domain not in DOMAINS]
         if unknown:
@@ -85,6 +89,7 @@ class SyntheticDomains(SyntheticClips):
         self.min_scale = min_scale
         self.max_scale = max_scale
         self.clean_share = clean_share
+        self.hue_share = hue_share
         # the base knows of no photographs: it would take scenes alone where there are no videos
         self._scene_share = scene_share
         self._estimates = {}
@@ -139,7 +144,9 @@ class SyntheticDomains(SyntheticClips):
             clear, depth, name = self._read(source, int(rng.integers(2**31)))
             limits = depth_range(depth)
             clear, depth = self._crop(clear, depth, rng)
-            clear = self.vary_tone(clear[None], rng)[0] if self.augment else clear
+            if self.augment:
+                clear = self.vary_tone(clear[None], rng)[0]
+                clear = self.vary_hue(clear, rng) if rng.random() < self.hue_share else clear
         if not self.test_mode and rng.random() < self.clean_share:
             lq, domain_index = clear.copy(), NO_DOMAIN
         else:
@@ -171,6 +178,22 @@ class SyntheticDomains(SyntheticClips):
         gamma, gain = np.exp(rng.normal(0, 0.06)), np.exp(rng.normal(0, 0.04))
         levels = np.linspace(0, 1, 256)**gamma * gain
         return cv2.LUT(clip, np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8))
+
+    @staticmethod
+    def vary_hue(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Other hues, and a little more or less saturation; what is grey stays grey, so this is no tint.
+
+        Args:
+            image (np.ndarray): uint8 RGB ``(H, W, 3)``.
+            rng (np.random.Generator): The sample's own source of randomness.
+
+        Returns:
+            np.ndarray: uint8 of the same shape.
+        """
+        grey = np.full((3, 3), 1 / 3)
+        # around the axis of the greys (Rodrigues' formula)
+        rotation, _ = cv2.Rodrigues(rng.uniform(-np.pi, np.pi) * np.ones(3) / np.sqrt(3))
+        return cv2.transform(image, grey + np.exp(rng.normal(0, 0.2)) * (rotation - grey))
 
     def _draw_source(self, rng):
         choice = rng.random() * sum(share for _, _, share in self._groups)
