@@ -17,7 +17,11 @@ model = dict(
             encoder_channels=(4, 16, 32), embed_dims=96, num_heads=4, ffn_channels=192, repeats=(1, ),
             upsample_channels=(32, 16), init_std=None),
         min_size=64,
-        tile=256),
+        # attention costs less in small tiles; several at once keep all cores busy
+        tile=192,
+        tile_overlap=16,
+        tile_batch=4,
+        bfloat16_on_cpu=True),
     # In a short training of a narrow network the mask at its published weight outweighs the frames, and an absolute
     # error rewards leaving rare streaks alone.
     loss=dict(type='ViMPLoss', pixel_weight=0.2, mask_weight=0.1, hole_weight=0.0, eps=1e-3))

@@ -13,7 +13,7 @@ from mmweather.errors import UserError
 from mmweather.inference import open_sink, open_source, restore_video
 from mmweather.inference.memory import network_memory, suit_memory
 from mmweather.inference.preview import degradation_signs, most_degraded
-from mmweather.inference.restore import Restoration
+from mmweather.inference.restore import Restoration, load_network
 from mmweather.models.temporal import ClipNetwork, ClipProtocol, restore_clip
 
 CPU = torch.device('cpu')
@@ -116,9 +116,9 @@ def test_the_error_at_the_borders_of_tiles_is_not_larger_than_elsewhere():
     whole = restore_clip(Blur(), clip)
     tiled = restore_clip(Blur(), clip, ClipProtocol(tile=96, tile_overlap=32, tile_border=4))
     error = (tiled - clean).square().mean((0, 1, 2, 3)).sqrt()
-    # tiles begin every 64 columns and share 32 with the one before
+    # six tiles of 88 columns begin every 56, the last at 272, and share 32 or more with the one before
     border = torch.zeros(360, dtype=torch.bool)
-    for start in (64, 128, 192, 264):
+    for start in (56, 112, 168, 224, 272):
         border[start:start + 32] = True
     assert error[border].mean() < 1.02 * error[~border][16:-16].mean()
     psnr = [-10 * torch.log10((result - clean).square().mean()) for result in (whole, tiled)]
@@ -137,6 +137,37 @@ def test_everyday_windows_cost_at_most_three_tenths_more_than_one_pass():
     network.forward = count
     restore_clip(network, torch.rand(1, 101, 3, 64, 64))
     assert 101 <= sum(frames) <= 1.3 * 101
+
+
+@pytest.fixture(scope='module')
+def rainy():
+    """Clean and rainy frames (1, 6, 3, H, W) of a scene that nothing was trained on."""
+    from mmweather.synthesis import SceneRenderer
+    from mmweather.synthesis.rainy import RainOn
+    renderer, rain = SceneRenderer('drive', (192, 320), 900_001), RainOn((192, 320), 1)
+    views = [renderer.frame(t) for t in range(6)]
+    pairs = [[view.frame for view in views], [rain(view.frame, t, view.depth)['lq'] for t, view in enumerate(views)]]
+    return [torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255 for frames in pairs]
+
+
+def test_the_bundled_network_gives_the_same_in_tiles_in_everyday_windows_and_in_bfloat16(rainy):
+    clean, clip = rainy
+    network = load_network('vimpnet_tiny')
+    assert network.bfloat16_on_cpu and network.tile_batch > 1
+    assert not network.extract[0].weight.is_contiguous()  # convolutions run in the channels-last format
+
+    def psnr(restored, truth=clean):
+        return -10 * torch.log10((restored - truth).square().mean()).item()
+
+    whole = ClipProtocol(5, 1)
+    results = {name: restore_clip(network, clip, protocol) for name, protocol in dict(
+        whole=whole, tiles=ClipProtocol(5, 1, tile=128, tile_overlap=16, tile_batch=4),
+        windows=ClipProtocol(5, 4, blend='mean')).items()}
+    half = restore_clip(network, clip, whole, dtype=torch.bfloat16)
+    assert psnr(half, results['whole']) > 45 and psnr(half) == pytest.approx(psnr(results['whole']), abs=0.02)
+    assert psnr(results['tiles']) == pytest.approx(psnr(results['whole']), abs=0.05)
+    assert psnr(results['windows']) == pytest.approx(psnr(results['whole']), abs=0.1)
+    assert psnr(results['whole']) > psnr(clip) + 3
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -144,6 +144,43 @@ def test_crossfaded_tiles_leave_no_step():
     assert rows.tolist() == pytest.approx(expected)
 
 
+def test_crossfaded_tiles_are_as_many_and_as_small_as_need_be():
+    # three tiles of at most 16 pixels cover 30, and need no more than 13 for it; published ones keep their size
+    for protocol, size_divisor, min_size, expected in [
+            (ClipProtocol(tile=16, tile_overlap=4), 1, 1, 13), (ClipProtocol(tile=16, tile_overlap=4), 8, 1, 16),
+            (ClipProtocol(tile=16, tile_overlap=4), 1, 14, 14),
+            (ClipProtocol(tile=16, tile_overlap=4, blend='mean'), 1, 1, 16)]:
+        network = Recorder(size_divisor=size_divisor, min_size=min_size)
+        restore_clip(network, torch.rand(1, 1, 3, 30, 16), protocol)
+        assert [clip.shape[-2] for clip in network.seen] == [expected] * 3, protocol
+
+
+@pytest.mark.parametrize('batch', [2, 5, 100])
+def test_tiles_go_through_together_and_come_out_as_one_by_one(batch):
+    network, clip = Convolve(window=3, size_divisor=4), torch.rand(2, 4, 3, 50, 61)
+    alone = restore_clip(network, clip, ClipProtocol(3, 1, tile=24, tile_overlap=8), clamp=False)
+    sizes = []
+    network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    together = restore_clip(network, clip, ClipProtocol(3, 1, tile=24, tile_overlap=8, tile_batch=batch), clamp=False)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    # 3 x 4 tiles of two videos in each of two windows
+    assert sizes[:2] == ([2 * batch, 2 * batch] if batch < 12 else [24, 24]) and sum(sizes) == 48
+
+
+def test_tiles_that_share_what_is_known_of_the_frame_go_one_by_one():
+    class Surveyor(Recorder):
+        def survey(self, mean):
+            return dict(light=mean(lambda tile: tile.flatten(0, 1)))
+
+        def forward(self, clip, light):
+            assert light.shape == (1, 3)
+            return super().forward(clip)
+
+    network = Surveyor()
+    restore_clip(network, torch.rand(1, 1, 3, 16, 40), ClipProtocol(tile=16, tile_overlap=4, tile_batch=8))
+    assert [len(clip) for clip in network.seen] == [1, 1, 1]
+
+
 def test_convolution_in_windows_and_tiles_equals_the_direct_run_away_from_their_borders():
     # tile borders at least as wide as the network's reach, two pixels, keep its zero padding out of the result
     clip = torch.rand(1, 3, 3, 50, 61)
@@ -269,9 +306,9 @@ def test_clips_of_another_shape_are_refused(shape):
 
 @pytest.mark.parametrize('arguments', [
     dict(window=0), dict(window=3, window_overlap=3), dict(tile=16, tile_overlap=16),
-    dict(tile=16, tile_overlap=6, tile_border=4), dict(blend='max')])
+    dict(tile=16, tile_overlap=6, tile_border=4), dict(blend='max'), dict(tile_batch=0)])
 def test_protocols_that_do_not_cover_are_refused(arguments):
-    with pytest.raises(ValueError, match=r'overlap|blend'):
+    with pytest.raises(ValueError, match=r'overlap|blend|tile_batch'):
         ClipProtocol(**arguments)
 
 

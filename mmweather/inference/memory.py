@@ -107,14 +107,15 @@ def suit_memory(network, protocol, size, memory, device, dtype=None):
     window = protocol.window if isinstance(network, ClipNetwork) else 1
     asked = memory is not None
     budget = memory - (_resident() if device.type == 'cpu' else 0) if asked else free_memory(device)
-    pixels = _tile_pixels(network, protocol, size)
+    pixels = _batch(protocol, size) * _tile_pixels(network, protocol, size)
     if budget is None or not asked and 4 * _MODEST * window * pixels + _frames_memory(window, size) < budget:
         return protocol, None
     model = _MemoryModel(network, window, device, dtype)
     tried = protocol
     while True:
         for frames in range(window, 0, -1) if smaller_tiles(network, tried, size) is None else [window]:
-            needed = model.of(_tile_pixels(network, tried, size), frames) + _frames_memory(frames, size)
+            needed = _batch(tried, size) * model.of(_tile_pixels(network, tried, size), frames) \
+                + _frames_memory(frames, size)
             if needed <= budget:
                 chosen = replace(tried, window=frames, window_overlap=min(tried.window_overlap, frames - 1)) \
                     if isinstance(network, ClipNetwork) else tried
@@ -184,6 +185,11 @@ def _tile_pixels(network, protocol, size):
     sides = [min(length, protocol.tile or length) for length in size]
     height, width = (-(-max(side, network.min_size) // divisor) * divisor for side in sides)
     return height * width
+
+
+def _batch(protocol, size):
+    """How many tiles a forward pass gets."""
+    return protocol.tile_batch if protocol.tile and protocol.tile < max(size) else 1
 
 
 def _frames_memory(window, size):

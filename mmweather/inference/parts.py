@@ -40,8 +40,8 @@ class WithParts(ClipNetwork):
         UserError: If it has none.
     """
 
-    _ALIKE = ('window', 'window_overlap', 'size_divisor', 'min_size', 'tile', 'tile_overlap', 'scene_cuts',
-              'bfloat16_on_cpu', 'protocols')
+    _ALIKE = ('window', 'window_overlap', 'size_divisor', 'min_size', 'tile', 'tile_overlap', 'tile_batch',
+              'scene_cuts', 'bfloat16_on_cpu', 'protocols')
 
     def __init__(self, network):
         super().__init__()

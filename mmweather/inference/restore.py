@@ -113,9 +113,12 @@ def load_network(model='vimpnet_tiny', checkpoint=None):
     """
     from mmweather import zoo
     if checkpoint is None:
-        return zoo.load_bundled(model).eval()
-    network = zoo.build_network(model)
-    zoo.load_weights(network, checkpoint)
+        network = zoo.load_bundled(model)
+    else:
+        network = zoo.build_network(model)
+        zoo.load_weights(network, checkpoint)
+    if getattr(network, 'channels_last', False):
+        _put_channels_last(network)
     return network.eval()
 
 
@@ -647,6 +650,14 @@ def _digest_of_source(source):
     return [str(source.path.absolute()), digest_of_file(source.path)]
 
 
+def _put_channels_last(network):
+    """Have convolutions run in the channels-last format; every result stays what it is, up to rounding."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            kind = torch.channels_last if isinstance(module, nn.Conv2d) else torch.channels_last_3d
+            module.weight.data = module.weight.data.contiguous(memory_format=kind)
+
+
 def _to_device(value, device):
     """Move the tensors of nested states."""
     if isinstance(value, torch.Tensor):
@@ -710,11 +721,11 @@ def _choose_protocol(network, protocol, window, tile, scene_cuts=None, stereo=Fa
                 raise ValueError(f'{type(network).__name__} goes frame by frame and has no window')
             protocol = replace(protocol, window=window, window_overlap=min(protocol.window_overlap, window - 1))
         if tile == 0:
-            protocol = replace(protocol, tile=None, tile_overlap=0, tile_border=0)
+            protocol = replace(protocol, tile=None, tile_overlap=0, tile_border=0, tile_batch=1)
         elif tile is not None:
             overlap = min(protocol.tile_overlap or network.tile_overlap, tile // 2)
             border = min(protocol.tile_border, overlap // 2)
-            protocol = replace(protocol, tile=tile, tile_overlap=overlap, tile_border=border)
+            protocol = replace(protocol, tile=tile, tile_overlap=overlap, tile_border=border, tile_batch=1)
         return resolve_protocol(network, protocol)
     except (KeyError, ValueError) as error:
         raise UserError(f'{error.args[0]}: choose other values for protocol, window or tile') from error

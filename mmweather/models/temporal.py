@@ -43,13 +43,16 @@ class ClipProtocol:
 
     Along time windows start every ``window - window_overlap`` frames and the last one is anchored at the end of the
     video, so every window is full; a video shorter than ``window`` is run as it is. A scene that begins at a cut gets
-    a window that begins there, before those at the next multiples of the stride. Tiles cover the frame in the same
-    way, every ``tile - tile_overlap`` pixels.
+    a window that begins there, before those at the next multiples of the stride. Published tiles (``'mean'``) cover
+    the frame in the same way, every ``tile - tile_overlap`` pixels. Everyday ones (``'crossfade'``) are as many, but
+    only as high and wide as so many need to be.
 
     Args:
         window (int): Frames per forward pass. Recurrent networks ignore it. Defaults to 1.
         window_overlap (int): Frames that neighbouring windows share. Defaults to 0.
-        tile (int, optional): Side of the square tiles in pixels, None for whole frames. Defaults to None.
+        tile (int, optional): Largest side of the tiles in pixels, None for whole frames. Defaults to None.
+        tile_batch (int): Tiles per forward pass, of networks that need to know nothing about the whole frame. Defaults
+            to 1.
         tile_overlap (int): Pixels that neighbouring tiles share. Defaults to 0.
         tile_border (int): Pixels along the interior borders of a tile that get weight zero. At most half of
             ``tile_overlap``, since otherwise some pixels would be covered by no tile. Defaults to 0.
@@ -75,6 +78,7 @@ class ClipProtocol:
     fit: str = 'pad'
     size_divisor: int | None = None
     scene_cuts: bool = False
+    tile_batch: int = 1
 
     def __post_init__(self):
         if self.window < 1 or not 0 <= self.window_overlap < self.window:
@@ -86,6 +90,8 @@ class ClipProtocol:
         if self.tile_border < 0 or 2 * self.tile_border > self.tile_overlap:
             raise ValueError(f'a tile border of {self.tile_border} pixels needs a tile overlap of at least '
                              f'{2 * self.tile_border} pixels, not {self.tile_overlap}')
+        if self.tile_batch < 1:
+            raise ValueError(f'tile_batch must be at least 1, not {self.tile_batch}')
         if self.blend not in ('mean', 'crossfade'):
             raise ValueError(f"blend must be 'mean' or 'crossfade', not {self.blend!r}")
         if self.fit not in ('pad', 'crop'):
@@ -120,6 +126,8 @@ class _TemporalNetwork(nn.Module):
         scene_cuts (bool): Whether the everyday protocol starts anew at cuts between scenes. Defaults to False.
         bfloat16_on_cpu (bool): Whether restoring in bfloat16 on a CPU that computes it natively stays within 45 dB
             of float32, so that it may be chosen by itself. Defaults to False.
+        channels_last (bool): Whether convolutions are faster with their weights in the channels-last format, in which
+            they are put where files are restored. Defaults to False.
         needs_weights (bool): Whether weights must be loaded before the network restores anything; classical methods
             need none. Defaults to True.
         protocols (dict[str, ClipProtocol]): Protocols by name, such as ``'published'``. Defaults to none.
@@ -131,6 +139,7 @@ class _TemporalNetwork(nn.Module):
     tile_overlap: int = 32
     scene_cuts: bool = False
     bfloat16_on_cpu: bool = False
+    channels_last: bool = False
     needs_weights: bool = True
     protocols: ClassVar[dict[str, ClipProtocol]] = {}
 
@@ -150,15 +159,19 @@ class ClipNetwork(_TemporalNetwork):
         window (int): Frames per forward pass of the everyday protocol. Defaults to 1.
         window_overlap (int): Frames that two windows of the everyday protocol share and that are cross-faded.
             Defaults to 0.
+        tile_batch (int): Tiles per forward pass of the everyday protocol. Small tiles are cheap where there is
+            attention, and many of them at once keep all cores busy. Defaults to 1.
     """
 
     window: int = 1
     window_overlap: int = 0
+    tile_batch: int = 1
 
     @property
     def default_protocol(self):
         """ClipProtocol: The everyday protocol, made of the network's attributes."""
-        return replace(super().default_protocol, window=self.window, window_overlap=self.window_overlap)
+        return replace(super().default_protocol, window=self.window, window_overlap=self.window_overlap,
+                       tile_batch=self.tile_batch)
 
     def forward(self, clip):
         """Restore a clip.
@@ -552,7 +565,8 @@ def smaller_tiles(network, protocol, size):
         size (tuple[int, int]): Height and width of the frames.
 
     Returns:
-        ClipProtocol or None: With tiles about half as high and wide, None if the network takes no smaller ones.
+        ClipProtocol or None: With tiles about half as high and wide, one by one; None if the network takes no smaller
+        ones.
     """
     divisor = protocol.size_divisor or network.size_divisor
     before = min(protocol.tile or max(size), _padded_size(max(size), 1, divisor))
@@ -560,7 +574,8 @@ def smaller_tiles(network, protocol, size):
     if tile >= before:
         return None
     overlap = min(protocol.tile_overlap or network.tile_overlap, tile // 2)
-    return replace(protocol, tile=tile, tile_overlap=overlap, tile_border=min(protocol.tile_border, overlap // 2))
+    return replace(protocol, tile=tile, tile_overlap=overlap, tile_border=min(protocol.tile_border, overlap // 2),
+                   tile_batch=1)
 
 
 class _Tiles:
@@ -600,7 +615,9 @@ class _Tiles:
                         prepare()
                     if survey:
                         shared = self.network.survey(partial(self.mean, frames)) if self.count > 1 else {}
-                        return self.blended(frames, partial(function, network=self.network, shared=shared))
+                        # what is shared is known for one tile at a time
+                        batch = 1 if shared else self.protocol.tile_batch
+                        return self.blended(frames, partial(function, network=self.network, shared=shared), batch)
                     return self.blended(frames, function)
             except (MemoryError, RuntimeError) as error:
                 smaller = self.adapts and is_out_of_memory(error) and smaller_tiles(
@@ -629,8 +646,8 @@ class _Tiles:
         self.padded = [length if is_tiled else _padded_size(length, network.min_size, divisor)
                        for length, is_tiled in zip(self.size, tiled)]
         self.rows, self.columns = (
-            _cover(length, protocol, frames.device) if is_tiled else [(slice(0, length), None)]
-            for length, is_tiled in zip(self.padded, tiled))
+            _cover(length, protocol, frames.device, network.min_size, divisor) if is_tiled
+            else [(slice(0, length), None)] for length, is_tiled in zip(self.padded, tiled))
 
     @property
     def count(self):
@@ -650,45 +667,54 @@ class _Tiles:
                 total = total + torch.einsum('nchw,h,w->nc', maps, *shares)
         return total
 
-    def blended(self, frames, function):
-        """Fit ``frames`` (..., H, W), apply ``function(tile, index)`` to each tile and blend what it returns."""
+    def blended(self, frames, function, batch=1):
+        """Fit ``frames`` (N, ..., H, W), apply ``function(tiles, index)`` to each tile and blend what it returns.
+
+        ``batch`` tiles at a time are stacked along the first dimension; ``index`` is the number of the first of them.
+        """
         height, width = self.size
         frames = _reflect(frames[..., :height, :width], *self.padded)
         if self.count == 1:
             return function(frames, 0)[..., :height, :width].float()
         blended = None
         tiles = [(row, column) for row in self.rows for column in self.columns]
-        for index, ((rows, row_weights), (columns, column_weights)) in enumerate(tiles):
-            output = function(frames[..., rows, columns].contiguous(), index).float()
-            if blended is None:
-                blended = output.new_zeros((*output.shape[:-2], *self.padded))
-            if row_weights is not None:
-                output = output * row_weights[:, None]
-            if column_weights is not None:
-                output = output * column_weights
-            blended[..., rows, columns] += output
+        for index in range(0, len(tiles), batch):
+            places = tiles[index:index + batch]
+            stacked = torch.cat([frames[..., rows, columns] for (rows, _), (columns, _) in places])
+            outputs = function(stacked, index).float().split(len(frames))
+            for ((rows, row_weights), (columns, column_weights)), output in zip(places, outputs):
+                if blended is None:
+                    blended = output.new_zeros((*output.shape[:-2], *self.padded))
+                if row_weights is not None:
+                    output = output * row_weights[:, None]
+                if column_weights is not None:
+                    output = output * column_weights
+                blended[..., rows, columns] += output
         return blended[..., :height, :width]
 
 
-def _cover(length, protocol, device):
+def _cover(length, protocol, device, min_size, divisor):
     """Lay tiles along one side of a frame that is longer than a tile.
 
     Returns:
         list[tuple[slice, Tensor]]: Where each tile lies, and its weights, which add up to one at every pixel.
     """
-    stride = protocol.tile - protocol.tile_overlap
-    starts = [*range(0, length - protocol.tile, stride), length - protocol.tile]
+    tile, overlap = protocol.tile, protocol.tile_overlap
+    if protocol.blend == 'crossfade':
+        count = -(-(length - overlap) // (tile - overlap))
+        tile = min(tile, _padded_size(-(-(length + (count - 1) * overlap) // count), min_size, divisor))
+    starts = [*range(0, length - tile, tile - overlap), length - tile]
     weights = torch.zeros(len(starts), length, dtype=torch.float64)
     for index, start in enumerate(starts):
-        weights[index, start:start + protocol.tile] = torch.tensor(
-            _ramps(protocol.tile, protocol.tile_overlap, protocol.tile_border, protocol.blend,
+        weights[index, start:start + tile] = torch.tensor(
+            _ramps(tile, overlap, protocol.tile_border, protocol.blend,
                    first=index == 0, last=index == len(starts) - 1), dtype=torch.float64)
     if protocol.blend == 'crossfade':
         # a raised cosine: no kink where a fade begins or ends, which the eye would find
         weights = torch.sin(weights * (math.pi / 2)).square()
     weights /= weights.sum(dim=0)
     weights = weights.float().to(device)
-    return [(slice(start, start + protocol.tile), weights[index, start:start + protocol.tile])
+    return [(slice(start, start + tile), weights[index, start:start + tile])
             for index, start in enumerate(starts)]
 
 

@@ -47,9 +47,13 @@ class ViMPNet(ClipNetwork):
         min_size (int): Smallest side the network sees; smaller frames are padded. Defaults to 256.
         tile (int, optional): Side of the tiles in which larger frames are restored, None for whole frames.
             Defaults to 384.
+        tile_overlap (int): Pixels that neighbouring tiles share. Defaults to 32.
+        tile_batch (int): Tiles per forward pass. Defaults to 1.
+        bfloat16_on_cpu (bool): See :class:`ClipNetwork`. Defaults to False.
     """
 
     size_divisor = 4
+    channels_last = True
     official_layouts = (OFFICIAL_LAYOUT, )
     #: How the published numbers were made: windows of 5 at stride 1, tiles of 256 with 32 shared pixels of which
     #: the outer 16 of an interior border count nothing.
@@ -58,12 +62,15 @@ class ViMPNet(ClipNetwork):
 
     def __init__(self, channels=64, num_extract_blocks=5, num_propagation_blocks=9, num_reconstruction_blocks=5,
                  deform_groups=16, streak_channels=16, drop_channels=8, spynet=None, transformer=None, window=5,
-                 window_overlap=1, min_size=256, tile=384):
+                 window_overlap=1, min_size=256, tile=384, tile_overlap=32, tile_batch=1, bfloat16_on_cpu=False):
         super().__init__()
         self.window = window
         self.window_overlap = window_overlap
         self.min_size = min_size
         self.tile = tile
+        self.tile_overlap = tile_overlap
+        self.tile_batch = tile_batch
+        self.bfloat16_on_cpu = bfloat16_on_cpu
         self.spynet = SPyNet(**(spynet or {}))
         self.extract = nn.Sequential(
             nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.LeakyReLU(0.1, inplace=True),
