@@ -346,6 +346,12 @@ def scene_flow(kind: str, frames: int, size: tuple[int, int], seed: int, fps: fl
         yield renderer.frame(t).flow_backward
 
 
+def scene_depth(kind: str, frames: int, size: tuple[int, int], seed: int, fps: float) -> Iterator[np.ndarray]:
+    """The depth of every frame of a scene in metres, float16 ``(H, W)``."""
+    renderer = SceneRenderer(kind, size, seed, fps=fps)
+    return (renderer.frame(t, flow=False).depth.astype(np.float16) for t in range(frames))
+
+
 def scene_code() -> list[bytes]:
     """The code of the scenes: what was cached by other code must not be met again."""
     return [path.read_bytes() for path in sorted(Path(synthesis.__file__).parent.glob('scene*.py'))]

@@ -29,12 +29,11 @@ __all__ = ['Flakes', 'Snow', 'SnowOn', 'SnowyClip', 'airlight_of', 'random_snow'
 # metres from the camera between which flakes are drawn one by one
 NEAREST, FARTHEST = 0.25, 12.0
 # flakes per cubic metre at strength 1; with the veil calibrated on real video: about 22 dB between snowy and clean
-FLAKE_DENSITY = 45.0
+FLAKE_DENSITY = 54.0
 # metres, median of a log-normal distribution: the large aggregates of a heavy fall near 0 degrees Celsius
 DIAMETER = 0.009
-# extinction per flake in units of its cross-section; 2 is the limit of large particles (van de Hulst), and most of the
-# rest are crystals too small to be seen as flakes
-VEIL_EFFICIENCY = 3.0
+# extinction per flake in units of its cross-section: the limit of large particles (van de Hulst)
+VEIL_EFFICIENCY = 2.0
 # metres; beyond, the veil does not thicken, so that the sky keeps some of its texture
 VEIL_DEPTH = 60.0
 # optical thickness of a flake; they are loose heaps of crystals
