@@ -4,7 +4,7 @@ import torch
 
 from mmweather.errors import UserError
 from mmweather.models import FlowTrainer
-from mmweather.models.layers import SPyNet
+from mmweather.models.layers import LucasKanade, SPyNet
 from mmweather.models.losses import PhotometricLoss
 
 SMALL = dict(num_levels=2, widths=(8, 8, 8, 8))
@@ -87,3 +87,25 @@ def test_flow_is_learned_from_clean_frames():
     assert to_previous[:, :, 0].mean() == pytest.approx(-1.5, abs=0.6)
     with pytest.raises(ValueError, match='mode'):
         trainer(clean, mode='predict')
+
+
+@pytest.mark.parametrize(('shift', 'size'), [(2.0, (64, 64)), (-7.0, (64, 96)), (0.5, (33, 50))])
+def test_lucas_kanade_finds_motion_without_training(shift, size):
+    rows = torch.arange(size[0], dtype=torch.float32)[:, None]
+    columns = torch.arange(size[1], dtype=torch.float32)
+
+    def scene(moved):
+        x = columns - moved
+        gray = 0.5 + 0.2 * torch.sin(x / 9 + rows / 17) + 0.2 * torch.cos(rows / 7 - x / 15)
+        return gray.expand(1, 3, *size).contiguous()
+
+    flow = LucasKanade(num_levels=4)(scene(0.0), scene(shift))
+    inside = flow[..., 10:-10, 10:-10]
+    assert flow.shape == (1, 2, *size) and not flow.requires_grad
+    assert (inside[:, 0] - shift).abs().mean() < 0.1 * abs(shift) and inside[:, 1].abs().mean() < 0.1 * abs(shift)
+    # what falls in front of the scene hardly matters
+    snowy = scene(shift)
+    snowy[..., 20:23, 20:23] = 1.0
+    assert (LucasKanade(num_levels=4)(scene(0.0), snowy) - flow).abs().max() < 1.5
+    still = LucasKanade()(torch.full((1, 3, 5, 9), 0.4), torch.full((1, 3, 5, 9), 0.4))
+    assert not still.any()

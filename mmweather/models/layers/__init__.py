@@ -2,6 +2,7 @@
 from .alignment import SecondOrderDeformableAlignment
 from .conv3d import ClipConv3d
 from .init import kaiming_init
+from .lucas_kanade import LucasKanade
 from .propagation import BidirectionalPropagation, neighbour_flows
 from .reconstruction import ClipReconstruction
 from .residual import ResidualBlock, ResidualBlock3d, ResidualBlocksWithInputConv
@@ -9,7 +10,7 @@ from .spynet import SPyNet
 from .warp import flow_warp
 
 __all__ = [
-    'BidirectionalPropagation', 'ClipConv3d', 'ClipReconstruction', 'ResidualBlock', 'ResidualBlock3d',
+    'BidirectionalPropagation', 'ClipConv3d', 'ClipReconstruction', 'LucasKanade', 'ResidualBlock', 'ResidualBlock3d',
     'ResidualBlocksWithInputConv', 'SPyNet', 'SecondOrderDeformableAlignment', 'flow_warp', 'kaiming_init',
     'neighbour_flows',
 ]
