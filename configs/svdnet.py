@@ -13,7 +13,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2e-4, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(custom_keys={'spynet': dict(lr_mult=0.25)}))
+    paramwise_cfg=dict(custom_keys={'motion': dict(lr_mult=0.25)}))
 param_scheduler = dict(
     type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-7, by_epoch=False, begin=0, end=max_iters)
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)

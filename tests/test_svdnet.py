@@ -24,14 +24,15 @@ from mmweather.models.svdnet import (
     compose,
     invert,
 )
-from mmweather.models.svdnet.network import FrameEncoder
+from mmweather.models.svdnet.network import FrameEncoder, _unshuffle
+from mmweather.models.svdnet.physics import weigh
 from mmweather.models.svdnet.queries import observe_neighbours
 from mmweather.synthesis import render_scene, snow_on
 from mmweather.zoo import build_network, load_bundled
 
 MICRO = dict(channels=8, num_extract_blocks=1, num_propagation_blocks=1, num_reconstruction_blocks=1, deform_groups=2,
              num_aggregations=1, aggregation=dict(num_queries=4, window=4, num_heads=2),
-             spynet=dict(num_levels=2, widths=(4, 4, 4, 4)), min_size=32)
+             motion=dict(type='SPyNet', num_levels=2, widths=(4, 4, 4, 4)), min_size=32)
 
 
 @pytest.fixture(scope='module')
@@ -77,7 +78,7 @@ def test_physical_heads_begin_with_clear_air_and_bound_their_layers():
     restored, layers = heads(features)
     assert layers['snow'].shape == (2, 3, 24, 28) and layers['airlight'].shape == (2, 3, 1, 1)
     assert layers['transmission'].shape == (2, 1, 24, 28)
-    assert layers['transmission'].min() > 0.98 and layers['snow'].max() < 0.02
+    assert layers['transmission'].min() > 0.97 and layers['snow'].max() < 0.02 and layers['opacity'].max() < 0.01
     # T = sigmoid(3), A = S = 0, beta = 0.1
     torch.testing.assert_close(restored, features / (torch.tensor(3.0).sigmoid() + 0.1))
     for parameter in heads.parameters():
@@ -86,6 +87,20 @@ def test_physical_heads_begin_with_clear_air_and_bound_their_layers():
         _, wild = heads(features * 10)
     assert all(torch.isfinite(layer).all() for layer in wild.values())
     assert wild['snow'].min() >= 0 and 0 <= wild['transmission'].min() and wild['transmission'].max() <= 1
+
+
+def test_evidence_reaches_the_pixel_that_it_speaks_of():
+    evidence = torch.zeros(1, 2, 8, 8)
+    evidence[0, 1, 3, 5], evidence[0, 0, 6, 6] = 0.5, 1.0
+    weights = torch.zeros(1, 6, 2, 2)
+    weights[:, 3] = 2.0  # of the second kind for the second layer
+    pixels = torch.nn.functional.pixel_shuffle(weigh(evidence, weights), 4)
+    assert pixels.shape == (1, 3, 8, 8) and pixels[0, 1, 3, 5] == 1 and pixels.sum() == 1
+    heads = PhysicalHeads(8)
+    heads.init_weights()
+    with torch.no_grad():
+        _, layers = heads(torch.randn(1, 8, 2, 2), evidence=evidence.flip(1).repeat(1, 2, 1, 1)[:, :3])
+    assert layers['transmission'][0, 0, 3, 5] < 0.5 < 0.97 < layers['transmission'][0, 0, 3, 6]
 
 
 # --- snow-query aggregation -------------------------------------------------------------------------------------------
@@ -265,8 +280,8 @@ def test_loss_terms_follow_what_is_known(snowy, pair):
     full = loss(prediction, dict(layers, gt=clean, lq=lq))
     assert set(full) - set(bare) == {'loss_layers', 'loss_mask'}
     # the truth has nothing to pay
-    truth = dict(output=clean, flows=torch.zeros(2, 1, 3, 2, 16, 24), snow_map=layers['mask'], **{
-        name: layers[name] for name in ('snow', 'transmission', 'airlight')})
+    truth = dict(layers, output=clean, flows=torch.zeros(2, 1, 3, 2, 16, 24), snow_map=layers['mask'],
+                 opacity=layers['mask'])
     perfect = loss(truth, dict(layers, gt=clean, lq=compose(clean, layers['snow'], layers['transmission'],
                                                             layers['airlight'])))
     for name in ('loss_physical', 'loss_layers', 'loss_mask', 'loss_contrast'):
@@ -323,7 +338,7 @@ def test_wrong_shapes_are_named(micro):
     with pytest.raises(ValueError, match='multiple of num_heads'):
         SnowQueryAggregation(10, num_heads=4)
     with pytest.raises(ValueError, match='flow_scale'):
-        SVDNet(**MICRO, flow_scale=2)
+        SVDNet(**MICRO, flow_scale=3)
 
 
 def test_training_begins_next_to_the_input(micro, pair):
@@ -333,7 +348,7 @@ def test_training_begins_next_to_the_input(micro, pair):
 
 
 @pytest.mark.parametrize('options', [{}, dict(num_aggregations=0), dict(physical=False), dict(directions=('forward', )),
-                                     dict(flow_scale=8)])
+                                     dict(flow_scale=8), dict(motion=dict(type='LucasKanade'), flow_scale=2)])
 def test_every_part_learns_with_and_without_the_others(options, pair):
     torch.manual_seed(0)
     network = SVDNet(**{**MICRO, **options})
@@ -351,17 +366,53 @@ def test_every_part_learns_with_and_without_the_others(options, pair):
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
+def test_clues_tell_what_is_seen_once():
+    """A still scene with a flake in the middle frame and a shadow in the last."""
+    clip = torch.full((1, 3, 3, 16, 16), 0.5)
+    clip[:, 1, :, 4:6, 4:6], clip[:, 2, :, 10:12, 10:12] = 0.9, 0.2
+    brighter, darker, around = SVDNet._clues(clip, *still_flows(1, 3, 4, 4)).unbind(2)
+    assert [brighter[0, 1, 4, 4], darker[0, 1, 4, 4]] == pytest.approx([-0.4] * 2)
+    assert abs(brighter[0, 1, 10, 10]) < 1e-6 and darker[0, 1, 10, 10] == pytest.approx(-0.3)
+    # the first frame has one neighbour, in front of which the flake falls
+    assert [brighter[0, 0, 4, 4], darker[0, 0, 4, 4]] == pytest.approx([0.4] * 2)
+    assert brighter[:, :, :4].abs().max() < 1e-6 and darker[:, :, :4].abs().max() < 1e-6
+    assert around[0, 1, 4, 4] < -0.3 and around[0, 0].abs().max() < 1e-6
+    assert SVDNet._clues(clip[:, :1], *still_flows(1, 1, 4, 4)).abs().max() < 1e-6
+
+
+def test_encoder_sees_means_and_details_apart():
+    frames = torch.rand(1, 3, 8, 12)
+    parts = _unshuffle(frames)
+    assert parts.shape == (1, 51, 2, 3)
+    torch.testing.assert_close(parts[:, :3], torch.nn.functional.avg_pool2d(frames, 4))
+    whole = parts[:, 3:] / 4 + parts[:, :3].repeat_interleave(16, dim=1)
+    torch.testing.assert_close(torch.nn.functional.pixel_shuffle(whole, 4), frames)
+
+
+def test_tiles_hear_of_the_whole_frame(micro, pair):
+    clip = pair[1]
+    network = SVDNet(**MICRO).eval()
+    with torch.no_grad():
+        for layer in (network.physical.to_airlight, network.physical.weather, network.physical.to_transmission):
+            layer.weight.normal_()
+        shared = network.survey(lambda function: function(clip).mean((-2, -1)))
+        whole, tile = network(clip), network(clip[..., :32, :32])
+        told = network(clip[..., :32, :32], **shared)
+    torch.testing.assert_close(told['airlight'], whole['airlight'])
+    assert (tile['airlight'] - whole['airlight']).abs().max() > 1e-3
+    assert (told['transmission'] - tile['transmission']).abs().max() > 1e-3
+    assert SVDNet(**MICRO, physical=False).survey(None) == {}
+
+
 def test_merging_trusts_the_frame_that_sees_more(micro):
     """A still scene behind a curtain: where one frame is covered, its neighbours show what is there."""
     clear = torch.rand(1, 1, 3, 32, 32).repeat(1, 3, 1, 1, 1)
     transmission = torch.ones(1, 3, 1, 32, 32)
     covered = clear.clone()
     covered[:, 1, :, 8:12, 8:12], transmission[:, 1, :, 8:12, 8:12] = 1.0, 1e-4
-    network = SVDNet(**MICRO)
     flows = torch.zeros(1, 2, 2, 8, 8)
     with torch.no_grad():
-        network.to_weights.bias.zero_()
-        merged = network._merge(torch.zeros(3, 8, 8, 8), covered, transmission, flows, flows)
+        merged = SVDNet._merge(torch.zeros(3, 48, 8, 8), covered, transmission, flows, flows)
     torch.testing.assert_close(merged, clear, rtol=0, atol=1e-2)
 
 
@@ -443,8 +494,8 @@ TRAINING = """
 _base_ = [r'{root}/configs/ablations/{name}.py']
 model = dict(generator=dict(
     channels=8, num_extract_blocks=1, num_propagation_blocks=1, num_reconstruction_blocks=1, deform_groups=2,
-    aggregation=dict(num_queries=4, window=4, num_heads=2), spynet=dict(num_levels=2, widths=(4, 4, 4, 4)),
-    min_size=32{more}))
+    aggregation=dict(num_queries=4, window=4, num_heads=2),
+    motion=dict(type='SPyNet', num_levels=2, widths=(4, 4, 4, 4)), min_size=32{more}))
 train_cfg = dict(max_iters=2)
 default_hooks = dict(logger=dict(interval=1))
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False, dataset=dict(
@@ -502,6 +553,7 @@ def test_parts_are_saved_as_videos(workshop, root, snowy):
     network = SVDNet(**MICRO).eval()
     with torch.no_grad():
         network.physical.to_transmission.bias.fill_(0.0)
+        network.physical.weigh_for_opacity.bias.fill_(0.0)
     summary = restore_with_parts(workshop / 'snowy.mkv', workshop / 'clear.mkv', network, device='cpu',
                                  precision='fp32', codec='ffv1')
     frames = {name: np.stack(list(open_source(workshop / f'clear{name}.mkv')))

@@ -41,23 +41,25 @@ def dis_flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def network_flow(model: str = 'svdnet_tiny') -> Flow:
-    """Optical flow by the SPyNet of a bundled network, estimated at a quarter of the resolution.
+    """Optical flow by the flow network of a bundled network, estimated at the resolution that it is used at.
 
     Args:
-        model (str): A model with bundled weights and a ``spynet``. Defaults to 'svdnet_tiny'.
+        model (str): A model with bundled weights and a flow network, ``motion`` or ``spynet``. Defaults to
+            'svdnet_tiny'.
 
     Returns:
         Callable: A function like :func:`dis_flow`.
     """
     from mmweather.zoo import load_bundled
     network = load_bundled(model)
+    estimator = network.motion if hasattr(network, 'motion') else network.spynet
     scale = getattr(network, 'flow_scale', 4)
 
     @torch.no_grad()
     def flow(here, there):
         small = [torch.from_numpy(cv2.resize(frame, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA))
                  .permute(2, 0, 1)[None].float() / 255 for frame in (here, there)]
-        estimate = network.spynet(*small)[0].permute(1, 2, 0).numpy()
+        estimate = estimator(*small)[0].permute(1, 2, 0).numpy()
         height, width = here.shape[:2]
         factor = np.float32([width / estimate.shape[1], height / estimate.shape[0]])
         return cv2.resize(estimate, (width, height), interpolation=cv2.INTER_LINEAR) * factor

@@ -18,12 +18,13 @@ class SVDLoss(nn.Module):
     ::
 
         L = Charb(J, G) + w1 L_contrast + w2 mean|G T + A (1 - T) + S - I| + w3 VGG(J, G)
-            + w4 (h(T - T*) + h(S - S*) + h(A - A*)) + w5 MSE(s, s*) + w6 L_flow
+            + w4 (h(T - T*) + h(S - S*) + h(A - A*) + h(a - a*)) + w5 MSE(s, a*) + w6 L_flow
 
-    The terms of w4 and w5 need the true layers (``transmission``, ``snow``, ``airlight``; ``mask`` for the snow map s),
-    which synthetic data has and RVSD has not; without them they are left out. h is Huber's function with its corner at
-    0.1, and the map's error is squared: flakes are rare, and a mean absolute error is least where they are passed over.
-    L_flow compares every clean frame at a quarter of the resolution with its neighbours warped onto it.
+    The terms of w4 and w5 need the true layers (``transmission``, ``snow``, ``airlight``, and ``mask`` for the flakes'
+    opacity a and the snow map s), which synthetic data has and RVSD has not; without them they are left out. h is
+    Huber's function with its corner at 0.1, and the map's error is squared: flakes are rare, and a mean absolute error
+    is least where they are passed over. L_flow compares every clean frame at a quarter of the resolution with its
+    neighbours warped onto it.
 
     Args:
         contrast_weight (float): w1, 0 for none. Defaults to 0.1.
@@ -71,8 +72,9 @@ class SVDLoss(nn.Module):
         if layers and self.physical_weight:
             losses['loss_physical'] = self.physical_weight * F.l1_loss(compose(gt, **layers), target['lq'])
         if layers and self.layer_weight and 'transmission' in target:
+            known = dict(opacity='mask', **{name: name for name in layers})
             losses['loss_layers'] = self.layer_weight * sum(
-                F.smooth_l1_loss(layer, target[name], beta=0.1) for name, layer in layers.items())
+                F.smooth_l1_loss(prediction[name], target[truth], beta=0.1) for name, truth in known.items())
         if self.mask_weight and 'snow_map' in prediction and 'mask' in target:
             losses['loss_mask'] = self.mask_weight * F.mse_loss(prediction['snow_map'].float(), target['mask'])
         if self.flow_weight and gt.shape[1] > 1:
