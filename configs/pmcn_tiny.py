@@ -23,7 +23,7 @@ model = dict(
     loss=dict(
         type='PMCNLoss',
         ssim_weight=0.0,
-        disparity_weight=0.03,
+        disparity_weight=0.1,
         transmission_weight=0.5,
         airlight_weight=0.2,
         eps=1e-3),
@@ -43,7 +43,7 @@ train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters)
 train_dataloader = dict(
     batch_size=2,
     dataset=dict(
-        scenes=64,
+        scenes=100,
         scene_frames=4,
         crop_size=(256, 512),
         num_frames=2,

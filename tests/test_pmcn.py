@@ -15,7 +15,7 @@ from mmweather.models.pmcn.blocks import ParallaxInteraction
 from mmweather.models.pmcn.losses import disparity_loss, parallax_loss
 from mmweather.models.recurrent_restorer import RecurrentRestorer
 from mmweather.synthesis.sfvc import write_sfvc
-from mmweather.zoo import build_network
+from mmweather.zoo import build_network, bundled_weights, load_bundled
 
 SMALL = dict(channels=16, num_extract_blocks=1, num_dynamic_blocks=1, num_reconstruct_blocks=1, attention_channels=8,
              windows=1)
@@ -491,3 +491,34 @@ test_dataloader = dict(num_workers=0, dataset=dict(data_root=r'{tmp_path}/SFVC',
     assert set(metrics) == {f'sfvc/{kind}{view}_{name}' for kind in ('', 'input_') for view in ('left', 'right')
                             for name in ('PSNR', 'SSIM')}
     assert 5 < metrics['sfvc/left_PSNR'] < 30 and 5 < metrics['sfvc/input_right_PSNR'] < 30
+
+
+@pytest.mark.skipif('pmcn_tiny' not in bundled_weights(), reason='no weights of pmcn_tiny are bundled yet')
+def test_bundled_weights_hold_their_card(tmp_path):
+    from mmweather.datasets import SyntheticHaze
+    from mmweather.evaluation import psnr
+    assert bundled_weights()['pmcn_tiny'].stat().st_size < 4e6
+    network, prior = load_bundled('pmcn_tiny'), load_bundled('dcp')
+    # three of the scenes of the card, one for each density
+    dataset = SyntheticHaze(scenes=3, scene_frames=2, num_frames=2, baselines=(0.22, ), seed=9, test_mode=True,
+                            cache_dir=str(tmp_path))
+
+    def scores(frames, clear):
+        return [np.mean([psnr(frame, truth) for frame, truth in zip(frames[:, view], clear[:, view])])
+                for view in range(2)]
+
+    def restored(method, clip):
+        return (restore_clip(method, torch.from_numpy(clip).movedim(-1, -3)[None])[0] * 255).round().byte().movedim(
+            -3, -1).numpy()
+
+    gains, over_prior, clean = [], [], []
+    for sample in map(dataset.__getitem__, range(3)):
+        hazy, clear = sample['lq'], sample['gt']
+        reached = np.array(scores(restored(network, hazy), clear))
+        gains.append(reached - scores(hazy, clear))
+        alone = np.stack([restored(prior, hazy[:, view]) for view in range(2)], axis=1)
+        over_prior.append(reached - scores(alone, clear))
+        clean.append(min(60, *scores(restored(network, clear), clear)))
+    assert np.mean(gains, axis=0).min() > 4, gains
+    assert np.mean(over_prior, axis=0).min() > 3, over_prior
+    assert np.mean(clean) > 30, clean

@@ -143,6 +143,8 @@ def main():
     parser.add_argument('checkpoint', help='what the training wrote')
     parser.add_argument('--degradation', default='rain', help='what the network removes (rain)')
     parser.add_argument('--judge', nargs='*', default=[], help='real clean videos that were never trained on')
+    parser.add_argument('--without', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
+                        help='of stereo haze: the same without parallax, to be judged beside it')
     parser.add_argument('--trained-on', default='', help='the data, for the card')
     parser.add_argument('--command', default='', help='the training command, for the card')
     parser.add_argument('--dry-run', action='store_true', help='judge only')
@@ -157,7 +159,10 @@ def main():
         table = domain_table(network, args.judge)
     elif args.degradation == 'stereo haze':
         import judge_stereo
-        table = judge_stereo.judge({network.model_name: network, 'dark channel prior': zoo.load_bundled('dcp')})
+        methods = {network.model_name: network}
+        if args.without:
+            methods['without parallax'] = judge_stereo.load(*args.without)
+        table = judge_stereo.judge(dict(methods, **{'dark channel prior': zoo.load_bundled('dcp')}))
     else:
         verdicts = judge(network, args.degradation, args.judge)
         table = '\n'.join(('| judged on | before (dB) | after (dB) | gain (dB) |', '| --- | --- | --- | --- |',
@@ -196,7 +201,7 @@ def write(network, path, table, args):
 {table}
 
 PSNR by the protocol `vrds` (8-bit RGB), mean over frames. The scenes' seeds ({seeds.start} to {seeds.stop - 1})
-and the real video were never trained on.
+{'and the real video ' if args.judge else ''}were never trained on.
 """, encoding='utf-8')
     Console().print(f'Wrote {path} and its card.')
 

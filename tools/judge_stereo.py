@@ -2,7 +2,9 @@
 
     python tools/judge_stereo.py pmcn_tiny CHECKPOINT [--without CONFIG CHECKPOINT]
 
-The scenes are those of configs/_base_/data_synthetic_haze_test.py: 256x512, 7 frames, SFVC's three densities in turn.
+The scenes are those of configs/_base_/data_synthetic_haze_test.py: 256x512, 7 frames, SFVC's three densities in turn,
+the airlight from the clear scene. A second table has the same scenes in haze of another colour than the scene's light,
+behind which nothing tells what the sky looks like.
 """
 import argparse
 import sys
@@ -14,9 +16,15 @@ from rich.progress import track
 #: Seeds of the held-out scenes: what SyntheticHaze makes of its seed 9. Training has seed 0.
 HELD_OUT = range(900_027, 900_033)
 
+#: PSNR in dB from which two frames count as the same; that of equal ones is infinite.
+SAME = 60.0
 
-def scenes():
+
+def scenes(airlight):
     """The held-out scenes.
+
+    Args:
+        airlight (str): Where the haze has its colour from; see :class:`mmweather.datasets.SyntheticHaze`.
 
     Yields:
         tuple[float, ndarray, ndarray]: The haze's density in 1/m, the hazy and the clear clip, uint8
@@ -24,7 +32,7 @@ def scenes():
     """
     from mmweather.datasets import SyntheticHaze
     dataset = SyntheticHaze(scenes=len(HELD_OUT), scene_frames=7, num_frames=7, baselines=(0.22, ), seed=9,
-                            test_mode=True)
+                            test_mode=True, airlight=airlight)
     for index in range(len(dataset)):
         sample = dataset[index]
         yield dataset.betas[index % len(dataset.betas)], sample['lq'], sample['gt']
@@ -47,21 +55,35 @@ def restore_pair(network, clip):
 def psnr_of_views(frames, clear):
     """Mean PSNR over frames in dB, left and right."""
     from mmweather.evaluation import psnr
-    return [float(np.mean([psnr(frame, truth) for frame, truth in zip(frames[:, view], clear[:, view])]))
+    return [float(np.mean([min(psnr(frame, truth), SAME) for frame, truth in zip(frames[:, view], clear[:, view])]))
             for view in range(2)]
 
 
 def judge(methods):
-    """Scores networks by density.
+    """Scores networks on both kinds of airlight.
 
     Args:
         methods (dict[str, nn.Module]): Networks by what to call them.
 
     Returns:
+        str: Two Markdown tables: PSNR in dB, left / right.
+    """
+    return (f'{table(methods, "scene")}\n\nThe same scenes in haze whose colour has nothing to do with the '
+            f'scene:\n\n{table(methods, "random")}')
+
+
+def table(methods, airlight):
+    """Scores networks by density.
+
+    Args:
+        methods (dict[str, nn.Module]): Networks by what to call them.
+        airlight (str): See :func:`scenes`.
+
+    Returns:
         str: A Markdown table: PSNR in dB, left / right.
     """
     rows, clean = {}, {name: [] for name in methods}
-    for beta, hazy, clear in track(list(scenes()), 'Held-out scenes'):
+    for beta, hazy, clear in track(list(scenes(airlight)), f'Held-out scenes, airlight: {airlight}'):
         row = rows.setdefault(f'beta {beta:g}', {name: [] for name in ('hazy', *methods)})
         row['hazy'].append(psnr_of_views(hazy, clear))
         for name, network in methods.items():
