@@ -36,12 +36,14 @@ EXTRAS = {
     'fog': ['scikit-image'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'tensorboard': ['tensorboard'],
+    # the page of `mmweather ui`
+    'ui': ['gradio>=6'],
     'test': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-xdist', 'scikit-image',
              'triton>=3.4; platform_system == "Linux"'],
     'lint': ['pre-commit', 'ruff'],
     'docs': ['furo', 'ipykernel', 'matplotlib', 'myst-parser', 'nbclient', 'nbformat', 'sphinx'],
 }
-EXTRAS['all'] = sorted({requirement for name in ('fog', 'lpips', 'onnx', 'tensorboard')
+EXTRAS['all'] = sorted({requirement for name in ('fog', 'lpips', 'onnx', 'tensorboard', 'ui')
                         for requirement in EXTRAS[name]})
 
 

@@ -174,6 +174,7 @@ def _features():
             ('LPIPS', not _attempt([], 'LPIPS', _lpips),
              'set MMWEATHER_LPIPS to a saved state dict of lpips.LPIPS(net="alex")'),
             ('TensorBoard', needs('tensorboard'), 'pip install tensorboard'),
+            ('page in the browser', needs('gradio'), "pip install 'mmweather[ui]'"),
             ('ONNX export', needs('onnx', 'onnxscript'), 'pip install onnx onnxscript'),
             ('GPU', not torch.cuda.is_available(), 'works without; needs an NVIDIA driver and a CUDA build of torch'),
             ('Triton kernels', needs('triton') or not torch.cuda.is_available(),

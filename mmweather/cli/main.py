@@ -17,6 +17,7 @@ __all__ = ['cli', 'main']
 COMMANDS = {
     'restore': 'Remove rain and other weather from a video, a folder of frames or an image.',
     'compare': 'Compare before and after: a page to look at, or a video to post.',
+    'ui': 'Drop a video or an image into a page in the browser and see it restored.',
     'synth': 'Render scenes and rain on them, or on your own video, to train and test with.',
     'data': 'Check a dataset folder and say what is missing.',
     'export': 'Write a network as ONNX, checked against PyTorch.',

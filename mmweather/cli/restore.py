@@ -78,8 +78,9 @@ def command(sources, output, fps, quiet, memory, preview, save_parts, stereo, **
     if options['model'] == 'auto' and (stereo or save_parts):
         raise click.UsageError(f'--model auto does not go with --{"stereo" if stereo else "save-parts"}: name the '
                                'model')
+    from mmweather.zoo import is_stereo
     with _terminable(), progress_on_stderr(quiet) as progress:
-        if stereo or _is_stereo(options['model']):
+        if stereo or is_stereo(options['model']):
             _restore_stereo(sources, output, stereo, progress, quiet, dict(options, save_parts=save_parts))
         elif save_parts:
             _restore_parts(sources, output, progress, quiet, options)
@@ -87,22 +88,6 @@ def command(sources, output, fps, quiet, memory, preview, save_parts, stereo, **
             _restore_pipe(sources, output, progress, quiet, options)
         else:
             _restore_files(sources, output, progress, quiet, options)
-
-
-def _is_stereo(model):
-    """Whether the model restores stereo video; a name that is none is left to whoever loads it."""
-    from mmengine import Config
-
-    import mmweather.models  # noqa: F401  Registers the networks.
-    from mmweather.errors import UserError
-    from mmweather.registry import MODELS
-    from mmweather.zoo import find_config
-    try:
-        network = Config.fromfile(find_config(model)).get('model', {}).get('generator', {})
-    except UserError:
-        return False
-    # not MODELS.get, which would import whole packages for the types of others
-    return getattr(MODELS.module_dict.get(network.get('type')), 'stereo', False)
 
 
 def _restore_stereo(sources, output, layout, progress, quiet, options):

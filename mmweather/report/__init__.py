@@ -4,11 +4,12 @@ from importlib import import_module
 _HOMES = {
     'Comparison': 'mmweather.report.comparison',
     'compare': 'mmweather.report.comparison',
+    'render_page': 'mmweather.report.page',
     'write_page': 'mmweather.report.page',
     'write_video': 'mmweather.report.montage',
 }
 
-__all__ = ['Comparison', 'compare', 'write_page', 'write_video']
+__all__ = ['Comparison', 'compare', 'render_page', 'write_page', 'write_video']
 
 
 def __getattr__(name):

@@ -14,7 +14,7 @@ from mmweather.inference.files import part_file, writing
 
 from .comparison import difference_map
 
-__all__ = ['write_page']
+__all__ = ['render_page', 'write_page']
 
 
 def write_page(comparison, output, seconds=10.0, width=960, progress=None):
@@ -23,14 +23,34 @@ def write_page(comparison, output, seconds=10.0, width=960, progress=None):
     Args:
         comparison (Comparison): What :func:`~mmweather.report.compare` found.
         output (str or Path): The ``.html`` file.
-        seconds (float): Length of the videos in the page, from their beginning; 0 leaves them out. Defaults to 10.0.
-        width (int): Width to which pictures are shrunk in the page, in pixels. Defaults to 960.
-        progress (Callable, optional): Called with the frames encoded and their number.
+        seconds (float): As for :func:`render_page`, like all that follow. Defaults to 10.0.
+        width (int): Defaults to 960.
+        progress (Callable, optional): Defaults to None.
 
     Raises:
         UserError: If a video cannot be read again or the page cannot be written.
     """
     output = Path(output)
+    page = render_page(comparison, seconds, width, progress)
+    with part_file(output) as part, writing(output):
+        part.write_text(page, encoding='utf-8')
+
+
+def render_page(comparison, seconds=10.0, width=960, progress=None):
+    """Make the page.
+
+    Args:
+        comparison (Comparison): What :func:`~mmweather.report.compare` found.
+        seconds (float): Length of the videos in the page, from their beginning; 0 leaves them out. Defaults to 10.0.
+        width (int): Width to which pictures are shrunk in the page, in pixels. Defaults to 960.
+        progress (Callable, optional): Called with the frames encoded and their number.
+
+    Returns:
+        str: The HTML document, which holds all that it shows.
+
+    Raises:
+        UserError: If a video cannot be read again.
+    """
     document = dict(
         version=__version__,
         names={role: path.name for role, path in comparison.paths.items()},
@@ -44,9 +64,7 @@ def write_page(comparison, output, seconds=10.0, width=960, progress=None):
         videos=_videos(comparison, seconds, width, progress))
     template = Path(__file__).with_name('page.html').read_text(encoding='utf-8')
     # a closing tag inside the data would end the script that holds it
-    page = template.replace('{{DATA}}', json.dumps(document, allow_nan=False).replace('</', '<\\/'))
-    with part_file(output) as part, writing(output):
-        part.write_text(page, encoding='utf-8')
+    return template.replace('{{DATA}}', json.dumps(document, allow_nan=False).replace('</', '<\\/'))
 
 
 def _still(still, width):

@@ -10,7 +10,8 @@ from mmweather.errors import UserError
 _PACKAGE = Path(__file__).resolve().parent.parent
 _WEIGHTS = Path(__file__).resolve().parent
 
-__all__ = ['build_network', 'bundled_weights', 'config_names', 'find_config', 'load_bundled', 'load_weights']
+__all__ = ['build_network', 'bundled_weights', 'config_names', 'find_config', 'is_stereo', 'load_bundled',
+           'load_weights']
 
 
 def _config_folders():
@@ -76,6 +77,27 @@ def build_network(name):
     network = MODELS.build(generator)
     network.model_name = path.stem
     return network
+
+
+def is_stereo(name):
+    """Whether a model restores stereo video.
+
+    Args:
+        name (str | Path): Name of a model, or the path of a config file.
+
+    Returns:
+        bool: Whether it does; a name that is no model's is left to whoever loads it.
+    """
+    from mmengine import Config
+
+    import mmweather.models  # noqa: F401  Registers the networks.
+    from mmweather.registry import MODELS
+    try:
+        network = Config.fromfile(find_config(name)).get('model', {}).get('generator', {})
+    except UserError:
+        return False
+    # not MODELS.get, which would import whole packages for the types of others
+    return getattr(MODELS.module_dict.get(network.get('type')), 'stereo', False)
 
 
 def bundled_weights():
