@@ -48,7 +48,7 @@ def run_ranks(count, *arguments):
         ''.join(errors for _, errors in results)
 
 
-@pytest.mark.parametrize('count', [3])
+@pytest.mark.parametrize('count', [2, 3])
 def test_any_number_of_ranks_gives_the_same_files_and_a_broken_one_stops_nobody(tmp_path, film, count):  # noqa: F811
     (tmp_path / 'broken.mp4').write_text('no video\n' * 50)
     short = write_video(tmp_path / 'short.mp4', ramp_frames(7), audio='aac')

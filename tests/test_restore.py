@@ -62,6 +62,18 @@ def test_every_kind_of_network_restores_every_frame_once(tmp_path, network):
     assert read_video(tmp_path / 'out.mp4')['times'] == [Fraction(time, 90) for time in [0, 3, 4, 9, 10, 11, 20]]
 
 
+@pytest.mark.parametrize('count', [1, 2])
+@pytest.mark.parametrize('network', [Darken(), Step()])
+def test_a_video_of_one_frame_or_two_is_a_video(tmp_path, network, count):
+    source = write_video(tmp_path / 'in.mp4', ramp_frames(count))
+    assert restore_video(source, tmp_path / 'out.mp4', network).frames == count
+    after, before = read_video(tmp_path / 'out.mp4'), read_video(source)
+    assert after['times'] == before['times'] and after['rate'] == before['rate']
+    if count == 1:
+        expected = before['frames'][0] / (2. if isinstance(network, Darken) else 1.)
+        assert np.abs(after['frames'][0] - expected).mean() < 2
+
+
 def test_odd_sizes_keep_their_size(tmp_path):
     source = write_video(tmp_path / 'in.mkv', ramp_frames(3, (37, 51)), pix_fmt='yuv444p')
     restore_video(source, tmp_path / 'out.mp4', Darken())
