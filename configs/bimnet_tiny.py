@@ -1,5 +1,5 @@
-# The narrow BIMNet of pvdnet_tiny by the blur-invariant loss, on films and scenes alike: the second of three stages.
-# It starts from the first one, --cfg-options load_from=work_dirs/bimnet_tiny_flow/iter_1000.pth
+# The narrow BIMNet of pvdnet_tiny by the blur-invariant loss, on films and scenes alike: the second of three stages
+# of motion. It starts from the first one, --cfg-options load_from=work_dirs/bimnet_tiny_flow/iter_1000.pth
 _base_ = ['bimnet_tiny_flow.py']
 
 model = dict(flow_loss=None, loss=dict(type='BlurInvariantLoss', pyramid_weight=1.0, draw=1))

@@ -1,6 +1,6 @@
 # The narrow BIMNet of pvdnet_tiny (0.4 M parameters, at half the resolution) taught with the exact flow of rendered
-# scenes: the first of three stages. From scratch the blur-invariant loss teaches little, since a flow that does not
-# point near the match has no gradient towards it.
+# scenes: the first of three stages of motion. From scratch the blur-invariant loss teaches little, since a flow that
+# does not point near the match has no gradient towards it.
 _base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_blur.py']
 
 model = dict(

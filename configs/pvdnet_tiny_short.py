@@ -1,11 +1,14 @@
-# The first phase of pvdnet_tiny: clips of five targets and small crops, so that the many early steps are cheap.
+# The first phase of pvdnet_tiny, with most of the steps: the midst of videos, a frame of context at each end.
 _base_ = ['pvdnet_tiny.py']
 
-max_iters = 1400
-optim_wrapper = dict(optimizer=dict(lr=7e-4))
+model = dict(context=1)
+
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# the clock cut the cosine of 4000 iterations off
+max_iters = 1480
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=2e-5, by_epoch=False, begin=0, end=max_iters),
+    dict(type='CosineAnnealingLR', T_max=4000, eta_min=3e-4, by_epoch=False, begin=0, end=4000),
 ]
 train_cfg = dict(max_iters=max_iters)
-train_dataloader = dict(dataset=dict(num_frames=8, crop_size=96))
+train_dataloader = dict(dataset=dict(num_frames=8))
