@@ -290,7 +290,8 @@ class _Regularisation(nn.Module):
     def forward(self, current, previous, first, flow):
         """Returns the smoothed flow ``(N, 2, h, w)``, given the images at this level's size."""
         with torch.no_grad():
-            error = (current - flow_warp(previous, flow * self.scale)).norm(dim=1, keepdim=True)
+            # the norm over channels, many times as fast as Tensor.norm
+            error = (current - flow_warp(previous, flow * self.scale)).square().sum(dim=1, keepdim=True).sqrt()
         centred = flow - flow.mean((-2, -1), keepdim=True)
         features = self.widen(first)
         guide = torch.cat((error.to(features.dtype), centred.to(features.dtype), features), dim=1)

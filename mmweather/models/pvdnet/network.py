@@ -202,7 +202,12 @@ class DeblurNet(nn.Module):
         return current + (F.pixel_shuffle(residual, self.shuffle) if self.shuffle > 1 else residual)
 
     def _blocks(self, x):
-        return F.pixel_unshuffle(x, self.shuffle) if self.shuffle > 1 else x
+        """``pixel_unshuffle``, which takes three times as long on a CPU as the same by a copy."""
+        if self.shuffle == 1:
+            return x
+        rows, columns = (side // self.shuffle for side in x.shape[-2:])
+        blocks = x.unflatten(-1, (columns, self.shuffle)).unflatten(-3, (rows, self.shuffle))
+        return blocks.permute(0, 1, 3, 5, 2, 4).reshape(len(x), -1, rows, columns)
 
     def _activated(self, features):
         return F.leaky_relu_(features, self.negative_slope) if self.negative_slope else features.relu_()
@@ -249,7 +254,7 @@ def blur_path(current, flow, ahead):
         speed, bend and length of the path, in units of 8 pixels, ``(N, 5, H, W)``.
     """
     speed, bend = (ahead - flow) / 2, (ahead + flow) / 2
-    length = speed.norm(dim=1, keepdim=True)
+    length = speed.square().sum(dim=1, keepdim=True).sqrt()
     direction = speed / (length + 1e-3)
     samples = [flow_warp(current, speed * time + bend * time**2 + direction * pixels, 'border') - current
                for time, pixels in PATH]
