@@ -11,12 +11,13 @@ from .version import __version__
 #: Where the public names live.
 _HOMES = {
     'build_network': 'mmweather.zoo',
+    'detect': 'mmweather.inference.detection',
     'load_weights': 'mmweather.zoo',
     'restore_clip': 'mmweather.models.temporal',
     'restore_video': 'mmweather.inference',
 }
 
-__all__ = ['__version__', 'build_network', 'load_weights', 'restore_clip', 'restore_video']
+__all__ = ['__version__', 'build_network', 'detect', 'load_weights', 'restore_clip', 'restore_video']
 
 compat.install()
 

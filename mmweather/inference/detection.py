@@ -37,8 +37,9 @@ class Detection:
 def detect(source, frames=8, network=None):
     """Name the degradation of a video, a folder of frames or an image.
 
-    A few frames are judged by a bundled network, and their mean log-probability counts: single frames are easily
-    mistaken.
+    A few frames are judged by a bundled network, and their log-probabilities are added up: single frames are easily
+    mistaken. Frames of one video are mistaken alike, so n of them count as much as the square root of n that have
+    nothing to do with each other.
 
     Args:
         source (str | Path | ndarray | Iterable[ndarray]): A file or folder; or one frame, uint8 RGB ``(H, W, 3)``, or
@@ -66,7 +67,7 @@ def detect(source, frames=8, network=None):
             scores.append(network(_prepare(frame, network.min_size)).log_softmax(dim=1)[0])
     if not scores:
         raise ValueError('there are no frames to judge')
-    probabilities = torch.stack(scores).mean(dim=0).softmax(dim=0).tolist()
+    probabilities = (torch.stack(scores).sum(dim=0) / len(scores)**0.5).softmax(dim=0).tolist()
     ranked = dict(sorted(zip(network.classes, probabilities), key=lambda item: -item[1]))
     name = next(iter(ranked))
     return Detection(name, ranked[name], ranked)

@@ -2,10 +2,12 @@
 
 Ours; nothing of it is published. Weather changes the statistics of natural images in known ways: haze lifts the dark
 channel and takes contrast, flakes and streaks make band-passed light skewed and heavy-tailed, streaks along one
-direction, blur takes the fine scales, drops take them in places. So the convolutions are fixed (band-pass filters in
-four directions at three scales, on light and on contrast-normalised light), what they see is summed up by moments and
-quantiles over the picture, whatever its size, and only the two layers that judge by these are learned.
+direction, blur takes the fine scales, drops take them in places and have round borders. So the convolutions are fixed
+(band-pass filters in four directions at three scales, on light and on contrast-normalised light, and rings), what they
+see is summed up by moments and quantiles over the picture, whatever its size, and only the two layers that judge by
+these are learned.
 """
+import math
 from pathlib import Path
 
 import torch
@@ -23,6 +25,10 @@ _FEW_QUANTILES = (0.1, 0.5, 0.9)
 _SCALES = 3
 # side of the blocks whose sharpness is compared, in pixels of their scale
 _BLOCK = 16
+# radii of the circles that are looked for, in pixels of their scale, and in how many sectors each must show
+_RADII = (2.5, 3.5, 5.5)
+_SECTORS = 8
+_TOP_QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
 class WeatherClassifier(nn.Module):
@@ -39,10 +45,11 @@ class WeatherClassifier(nn.Module):
     """
 
     classes = ('clean', 'rain', 'drops', 'snow', 'haze', 'blur')
-    min_size = _BLOCK * 2**(_SCALES - 1)
+    min_size = 80
     #: Number of statistics.
     statistics = (3 * (len(_QUANTILES) + 2) + len(_FEW_QUANTILES)
-                  + _SCALES * (3 + 8 * 4 + 1 + len(_FEW_QUANTILES)))
+                  + _SCALES * (3 + 8 * 4 + 1 + len(_FEW_QUANTILES))
+                  + (_SCALES - 1) * len(_RADII) * len(_TOP_QUANTILES))
 
     def __init__(self, hidden=64):
         super().__init__()
@@ -93,7 +100,11 @@ class WeatherClassifier(nn.Module):
         dark_channel = -F.max_pool2d(-darkest, 15, stride=8, padding=7)
         found.append(_quantiles(dark_channel.flatten(1), _FEW_QUANTILES))
         for scale in range(_SCALES):
-            found += self._describe_scale(F.avg_pool2d(light, 2**scale) if scale else light)
+            octave = F.avg_pool2d(light, 2**scale) if scale else light
+            found += self._describe_scale(octave)
+            # in full resolution they would take most of the time and tell little more
+            if scale:
+                found += [_quantiles(_roundness(octave, radius).flatten(1), _TOP_QUANTILES) for radius in _RADII]
         return torch.cat(found, dim=1)
 
     @staticmethod
@@ -110,6 +121,33 @@ class WeatherClassifier(nn.Module):
         extent = torch.cat([values.mean(dim=1, keepdim=True), _quantiles(values, (0.1, 0.9))], dim=1)
         return [(extent + 1e-4).log(), *map(_moments, responses), sharpness.std(dim=1, keepdim=True, unbiased=False),
                 _quantiles(sharpness, _FEW_QUANTILES)]
+
+
+def _roundness(light, radius):
+    """How much every place is the centre of a circle, as drops on a lens are: ``(N, 1, H, W)`` in log units.
+
+    Along a circle the gradient points to the centre or away from it. The share of the gradient's energy that does is
+    taken in each sector of a ring, and the geometric mean over the sectors: what is straight fails in most of them.
+    """
+    right, down = light[..., 1:-1, 2:] - light[..., 1:-1, :-2], light[..., 2:, 1:-1] - light[..., :-2, 1:-1]
+    squares = torch.cat([right * right, right * down, down * down], dim=1)
+    reach = int(radius + 2)
+    offsets = torch.arange(-reach, reach + 1, dtype=light.dtype, device=light.device)
+    y, x = torch.meshgrid(offsets, offsets, indexing='ij')
+    distance = (x * x + y * y).sqrt().clamp(min=0.5)
+    ring = torch.exp(-(distance - radius)**2 / 2)
+    angle = torch.atan2(y, x)
+    centres = torch.arange(_SECTORS, dtype=light.dtype, device=light.device) * (2 * math.pi / _SECTORS)
+    # cosines to a power: smooth sectors that overlap a little
+    sectors = (torch.cos((angle - centres.view(-1, 1, 1)) / 2)**2)**12 * ring
+    across, both, along = (x / distance)**2, 2 * x * y / distance**2, (y / distance)**2
+    radial = torch.stack([sectors * across, sectors * both, sectors * along], dim=1)
+    whole = torch.stack([sectors, torch.zeros_like(sectors), sectors], dim=1)
+    energy = F.conv2d(squares, radial).clamp(min=0)
+    total = F.conv2d(squares, whole)
+    # grains in smooth places have no say
+    floor = total.mean(dim=1, keepdim=True) * 0.2 + 1e-4
+    return (energy / (total + floor) + 1e-3).log().mean(dim=1, keepdim=True)
 
 
 def _moments(response):
