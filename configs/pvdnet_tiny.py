@@ -1,4 +1,4 @@
-# PVDNet and BIMNet made narrow (1.5 M parameters together) and coarse: BIMNet looks at half the resolution, and the
+# PVDNet and BIMNet made narrow (1 M parameters together) and coarse: BIMNet looks at half the resolution, and the
 # deblurring network at blocks of two by two pixels. The bundled weights, quick trials, machines without a GPU.
 _base_ = ['_base_/default_runtime.py', '_base_/data_synthetic_blur.py', '_base_/data_gopro_test.py']
 
