@@ -97,7 +97,7 @@ def test_opencv_without_a_display_names_the_remedy(run, failing):
 def test_unknown_command_offers_the_nearest(run):
     code, _, err = run('retsore')
     assert code == 2 and 'did you mean restore?' in err
-    assert 'there are restore, compare, synth' in run('zzz')[2]
+    assert 'there are restore, compare, ui, synth' in run('zzz')[2]
 
 
 def test_unknown_option_is_code_2(run):
