@@ -12,7 +12,7 @@ from mmweather.models import ClipProtocol, load_weights, restore_clip, restore_f
 from mmweather.models.pvdnet import BIMNet, BlurInvariantLoss, EndPointLoss, PVDLoss, PVDNet
 from mmweather.models.pvdnet.network import PATH, blur_path
 from mmweather.models.temporal import split_scenes
-from mmweather.zoo import build_network
+from mmweather.zoo import build_network, bundled_weights, load_bundled
 
 # Made by the published implementation with the same deterministic weights and inputs, under our names of the mixes:
 # the published code calls 'bs' what is sharp in the current frame and blurred in the previous one.
@@ -463,3 +463,32 @@ def test_cuts_keep_every_frame_while_streaming(tiny):
     restored = list(restore_frames(tiny, iter(clip[0])))
     assert len(restored) == 5
     assert torch.equal(torch.stack(restored)[None], restore_clip(tiny, clip))
+
+
+# -- the bundled weights ---------------------------------------------------------------------------------------------
+
+def test_bundled_weights_hold_their_card():
+    from mmweather.evaluation import psnr
+    from mmweather.synthesis.blur import blur_on
+    from mmweather.synthesis.scenes import render_scene
+    network = load_bundled('pvdnet_tiny')
+    assert bundled_weights()['pvdnet_tiny'].stat().st_size <= 4e6
+
+    def restored(frames):
+        clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        return [(frame * 255).round().byte().permute(1, 2, 0).numpy() for frame in restore_frames(network, clip)]
+
+    def mean_psnr(frames, truth):
+        return np.mean([psnr(frame, clean) for frame, clean in zip(frames, truth)])
+
+    sharp = render_scene('drive', frames=7, size=(144, 256), seed=900_001).frames
+    blurred = blur_on(sharp, seed=900_001)
+    before, after = mean_psnr(blurred.lq, blurred.gt), mean_psnr(restored(blurred.lq), blurred.gt)
+    assert after - before > 1.5
+    # the old way, at its best
+    soft = np.stack([cv2.GaussianBlur(frame, (0, 0), 1) for frame in blurred.lq]).astype(np.float32)
+    sharpened = [np.clip(np.rint(blurred.lq + amount * (blurred.lq - soft)), 0, 255).astype(np.uint8)
+                 for amount in (0.25, 0.5, 1.0)]
+    assert after > max(mean_psnr(frames, blurred.gt) for frames in sharpened) + 1
+    # what is sharp stays as it is
+    assert mean_psnr(restored(sharp), sharp) > 36
