@@ -11,10 +11,10 @@ model = dict(
     dark_channel_weight=0.002,
     variation_weight=0.0)
 
-optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=3e-4))
-max_iters = 1000
+optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=2e-4))
+max_iters = 160
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-5, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters)

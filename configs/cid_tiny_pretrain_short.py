@@ -10,7 +10,7 @@ model = dict(
     dark_channel_weight=0.002,
     variation_weight=0.002)
 
-max_iters = 5000
+max_iters = 2000
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
@@ -28,7 +28,7 @@ train_dataloader = dict(
             max_scale=0.55,
             scenes=160,
             scene_share=0.7,
-            hue_share=0.25,
+            hue_share=0.15,
             heights=(288, ),
             max_frames=120,
             pipeline=pipeline),

@@ -1,7 +1,7 @@
 # The first phase of svdnet_tiny: clips of three frames, the fewest that show what is a flake and what stays.
 _base_ = ['svdnet_tiny.py']
 
-max_iters = 3400
+max_iters = 1712
 optim_wrapper = dict(optimizer=dict(lr=8e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

@@ -120,8 +120,8 @@ def test_rain_on_a_scene_falls_behind_what_is_near(tmp_path):
 
 
 def test_vrds_of_scenes(tmp_path, capsys):
-    assert run('rain', 'scene:walk', '-o', tmp_path / 'data/VRDS', '--layout', 'vrds', '--videos', 2, '--test-videos', 1,
-               '--frames', 2, '--size', '64x48', '--seed', 5) == 0
+    assert run('rain', 'scene:walk', '-o', tmp_path / 'data/VRDS', '--layout', 'vrds', '--videos', 2,
+               '--test-videos', 1, '--frames', 2, '--size', '64x48', '--seed', 5) == 0
     assert '2 training and 1 test videos, 6 frames' in capsys.readouterr().out
     folders = {path.name: sorted(video.name for video in path.iterdir()) for path in (tmp_path / 'data/VRDS').iterdir()}
     train, test = ['walk_0005', 'walk_0006'], ['walk_0007']

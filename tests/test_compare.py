@@ -157,7 +157,7 @@ def test_page_holds_all_it_shows(page):
 def test_page_in_a_browser(page, tmp_path):
     with browser(tmp_path / 'profile') as window:
         window.open(page.as_uri())
-        window.wait("[...document.images].every(image => image.complete && image.naturalWidth === 96)")
+        window.wait('[...document.images].every(image => image.complete && image.naturalWidth === 96)')
         box = window.run("(() => { const r = document.querySelector('.stage').getBoundingClientRect();"
                          " return [r.left, r.top, r.width, r.height]; })()")
         left, top, width, height = box

@@ -101,7 +101,8 @@ FAULTS = {
             ours = getattr(mmweather.ops, name)(2, 3, 3, padding=1, bias=False)
             ours.load_state_dict(layer.state_dict())
             assert torch.equal(layer(x, offset, *arguments), ours(x, offset, *arguments)), name
-        assert mmcv.ops.modulated_deform_conv2d(x, offset, torch.ones(1, 9, 5, 5), layer.weight, None, 1, 1).shape == (1, 3, 5, 5)
+        result = mmcv.ops.modulated_deform_conv2d(x, offset, torch.ones(1, 9, 5, 5), layer.weight, None, 1, 1)
+        assert result.shape == (1, 3, 5, 5)
     """,
     'numpy.bool8 for MMagic': """
         import mmagic

@@ -2,6 +2,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,8 @@ def test_the_commands_of_a_page_run(name, tmp_path):
         done = run(command, tmp_path, environment)
         expected = 2 if 'exit code 2' in comment else 0
         assert done.returncode == expected, f'{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}'
+        if name == 'datasets' and 'data check' in command:
+            shutil.rmtree(tmp_path / 'data/VRDS')  # the page makes its own further down
         count += 1
     assert count
 

@@ -493,7 +493,6 @@ test_dataloader = dict(num_workers=0, dataset=dict(data_root=r'{tmp_path}/SFVC',
     assert 5 < metrics['sfvc/left_PSNR'] < 30 and 5 < metrics['sfvc/input_right_PSNR'] < 30
 
 
-@pytest.mark.skipif('pmcn_tiny' not in bundled_weights(), reason='no weights of pmcn_tiny are bundled yet')
 def test_bundled_weights_hold_their_card(tmp_path):
     from mmweather.datasets import SyntheticHaze
     from mmweather.evaluation import psnr

@@ -246,7 +246,8 @@ def test_check_tells_of_the_order_without_calling_it_a_fault(rvsd):
     report = check_dataset(RVSD, rvsd)
     assert report.ok and len(report.remarks) == 1 and report.remarks[0].startswith('train b: the first clean frames')
     counts = {(row['split'], row['key']): (row['videos'], row['frames']) for row in report.rows}
-    assert counts == {('train', 'lq'): (2, 14), ('train', 'gt'): (2, 14), ('test', 'lq'): (1, 7), ('test', 'gt'): (1, 7)}
+    assert counts == {('train', 'lq'): (2, 14), ('train', 'gt'): (2, 14), ('test', 'lq'): (1, 7),
+                      ('test', 'gt'): (1, 7)}
 
 
 def test_turtles_layout_and_mixed_formats_are_read(rvsd, tmp_path):

@@ -454,6 +454,43 @@ def test_restorer_hands_the_snowy_frames_to_the_loss_and_moves_the_copy(pair):
                if name.startswith('loss'))
 
 
+# --- the bundled weights ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def bundled():
+    """The bundled network on a held-out walk: clean and snowy frames, and what becomes of both."""
+    network = load_bundled('svdnet_tiny')
+    scene = render_scene('walk', 5, (120, 216), seed=900_002)
+    lq = snow_on(scene.frames, seed=900_002, depth=scene.depth).lq
+    restored, untouched = (
+        (restore_clip(network, tensor(frames)) * 255).round().byte()[0].permute(0, 2, 3, 1).numpy()
+        for frames in (lq, scene.frames))
+    return dict(clean=scene.frames, lq=lq, restored=restored, untouched=untouched)
+
+
+def mean_psnr(frames, clean):
+    return np.mean([score(frame, truth, 'rvsd')['psnr'] for frame, truth in zip(frames, clean)])
+
+
+def test_bundled_weights_gain_what_their_card_says(bundled):
+    clean = bundled['clean']
+    assert mean_psnr(bundled['restored'], clean) - mean_psnr(bundled['lq'], clean) > 5.0
+    median = (restore_clip(load_bundled('median'), tensor(bundled['lq'])) * 255).round().byte()[0]
+    assert mean_psnr(bundled['restored'], clean) - mean_psnr(median.permute(0, 2, 3, 1).numpy(), clean) > 2.0
+    assert mean_psnr(bundled['untouched'], clean) > 34
+
+
+def test_bundled_weights_stay_sound_over_more_frames_than_a_window():
+    """Propagation through a clip must not amplify: a clip three windows long is run at once."""
+    scene = render_scene('walk', 15, (64, 96), seed=900_002)
+    lq = tensor(snow_on(scene.frames, seed=1, depth=scene.depth).lq)
+    with torch.no_grad():
+        result = load_bundled('svdnet_tiny')(lq)
+    errors = (result['output'] - tensor(scene.frames)).square().mean((0, 2, 3, 4))
+    assert errors.max() < (lq - tensor(scene.frames)).square().mean()
+
+
 # --- the warping error ------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ labelled = dict(
     crop_size=256,
     scenes=160,
     scene_share=0.7,
-    hue_share=0.25,
+    hue_share=0.15,
     heights=(288, ),
     max_frames=120,
     pipeline=[dict(type='PackClip')])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from mmweather.errors import UserError
 from mmweather.inference.files import part_file
@@ -27,7 +28,7 @@ class ExportReport:
         paths (list[Path]): The files: the network, or of a recurrent one its step and what makes its first state.
         inputs (dict[str, tuple]): Shapes of the inputs of the network or step.
         outputs (dict[str, tuple]): Shapes of its outputs.
-        difference (float): Largest difference between ONNX Runtime and PyTorch over all outputs of two random inputs.
+        difference (float): Largest difference between ONNX Runtime and PyTorch over all outputs of two inputs.
     """
     paths: list
     inputs: dict
@@ -80,7 +81,7 @@ def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, to
     A clip network becomes one file, ``clip (1, T, 3, H, W)`` to ``output`` of the same shape, RGB in [0, 1]. A
     recurrent network becomes two: ``NAME.onnx`` is one step, ``frames (1, 1 + lookahead, 3, H, W)`` (stereo: ``(1, 1 +
     lookahead, 2, 3, H, W)``) and ``state_0...`` to ``output`` and ``next_state_0...``; ``NAME.start.onnx`` makes the
-    first state from the first frames. ONNX Runtime then computes two random inputs, and the files appear only if its
+    first state from the first frames. ONNX Runtime then computes two inputs, and the files appear only if its
     results are those of PyTorch.
 
     Args:
@@ -105,27 +106,30 @@ def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, to
     _check_installed()
     network = (load_network(model, checkpoint) if isinstance(model, str) else model).eval()
     _check_size(network, size, output)
-    generator = torch.Generator().manual_seed(0)
-
-    def noise(*shape):
-        return torch.rand(shape, generator=generator)
-
     jobs = []
     with torch.no_grad():
         if isinstance(network, RecurrentNetwork):
-            views = (2, ) if getattr(network, 'stereo', False) else ()
-            shape = (1, 1 + network.lookahead, *views, 3, *size)
-            first = network.init_state(noise(*shape))
-            leaves = _tensors(first)
-            names = [f'state_{index}' for index in range(len(leaves))]
+            views = 2 if getattr(network, 'stereo', False) else 1
+            shown = 1 + network.lookahead
+            video = _video(1 + shown, views, size)
+            if views == 1:
+                video = video[:, :, 0]
+            clips = [video[:, start:start + shown] for start in range(2)]
+            first = network.init_state(clips[0])
+            # copies, because a first state may hold the same tensor twice, of which the exporter would make one input
+            states = [[leaf.clone() for leaf in _tensors(state, first)]
+                      for state in (first, network.step(clips[0], first)[1])]
+            names = [f'state_{index}' for index in range(len(states[0]))]
             jobs.append((output, _Step(network, first), ['frames', *names],
                          ['output', *(f'next_{name}' for name in names)],
-                         [(noise(*shape), *(noise(*leaf.shape) for leaf in leaves)) for _ in range(2)]))
+                         [(clip, *state) for clip, state in zip(clips, states)]))
             jobs.append((output.with_name(f'{output.stem}.start.onnx'), _Start(network), ['frames'], names,
-                         [(noise(*shape), ) for _ in range(2)]))
+                         [(clip, ) for clip in clips]))
         else:
-            shape = (1, frames or network.window, 3, *size)
-            jobs.append((output, _Clip(network), ['clip'], ['output'], [(noise(*shape), ) for _ in range(2)]))
+            length = frames or network.window
+            video = _video(1 + length, 1, size)[:, :, 0]
+            jobs.append((output, _Clip(network), ['clip'], ['output'],
+                         [(video[:, start:start + length], ) for start in range(2)]))
         with ExitStack() as parts:
             differences = []
             for path, module, inputs, outputs, values in jobs:
@@ -141,6 +145,21 @@ def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, to
     results = results if isinstance(results, tuple) else (results, )
     return ExportReport([job[0] for job in jobs], dict(zip(inputs, (tuple(value.shape) for value in values[0]))),
                         dict(zip(outputs, (tuple(value.shape) for value in results))), max(differences))
+
+
+def _video(frames, views, size):
+    """Soft blots that drift, with a little grain, ``(1, T, V, 3, H, W)``.
+
+    What networks are made for: in white noise every match between frames is a draw, and rounding decides which wins.
+    """
+    generator = torch.Generator().manual_seed(0)
+    height, width = size
+    blots = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=generator)
+    blots = functional.interpolate(blots, (height + 2 * frames, width + 4 * views), mode='bicubic').clamp(0, 1)
+    clip = torch.stack([
+        torch.stack([blots[..., 2 * t:2 * t + height, 4 * v:4 * v + width] for v in range(views)], dim=1)
+        for t in range(frames)], dim=1)
+    return (0.9 * clip + 0.1 * torch.rand(clip.shape, generator=generator)).contiguous()
 
 
 def _tensors(state, like=None):
