@@ -27,6 +27,8 @@ html_static_path = []
 autodoc_member_order = 'bysource'
 autodoc_default_options = dict(members=True)
 autodoc_typehints = 'none'
+# an extra, which the book can do without
+autodoc_mock_imports = ['gradio']
 # Docstrings name types as MMEngine's do ('Tensor', 'dict'), in prose, and not as references to be resolved.
 napoleon_use_rtype = False
 napoleon_use_param = False
