@@ -350,13 +350,16 @@ def test_blur_path_looks_where_the_light_has_been():
         found = samples.unflatten(1, (-1, 3))[:, PATH.index(place), :, inner, inner]
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
     assert motion[0, :, 20, 20].tolist() == pytest.approx([0, 5 / 8, 6.25 / 8, 0, 5 / 8])
+    for blocks, whole in zip(blur_path(picture, flow, ahead, shuffle=2), (samples, motion)):
+        torch.testing.assert_close(blocks, torch.nn.functional.pixel_unshuffle(whole, 2), rtol=0, atol=1e-5)
 
 
 def test_motion_goes_on_as_it_was_at_the_ends_of_a_video(tiny):
     network, seen = copy.deepcopy(tiny), []
     for part in (*network.motion.matching, *network.motion.subpixel):
         torch.nn.init.normal_(part.main[-1].weight, std=0.01)
-    network.deblur.register_forward_pre_hook(lambda _, args: seen.append(args[-1][1]))
+    network.deblur.register_forward_pre_hook(
+        lambda _, args: seen.append(torch.nn.functional.pixel_shuffle(args[-1][1], network.deblur.shuffle)))
     flow = run(network, clip_of(1, 3, 3, 48, 48))['flow']
     # where there is no neighbour on one side, the path is straight: no bend, and the speed that of the other side
     for motion in (seen[0], seen[2]):

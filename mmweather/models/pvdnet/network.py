@@ -136,7 +136,8 @@ class PVDNet(RecurrentNetwork):
             if self.looks_along:
                 after = self.motion.encode(frames[:, 1])
                 flow, ahead = self.motion.between(encoding.twice(), before.joined(after)).chunk(2)
-                path = blur_path(current, *_mirrored(flow, ahead, current, state.previous, following))
+                path = blur_path(current, *_mirrored(flow, ahead, current, state.previous, following),
+                                 self.deblur.shuffle)
                 neighbours = flow_warp(state.previous, flow, 'border'), flow_warp(following, ahead, 'border')
             else:
                 flow = self.motion.between(encoding, before)
@@ -186,12 +187,12 @@ class DeblurNet(nn.Module):
     def forward(self, current, previous, following, volume, path=None):
         """Deblurs ``current``, all frames ``(N, 3, H, W)`` in [-1, 1], with its pixel volume ``(N, 25, H, W)``.
 
-        With a path branch, ``path`` is what :func:`blur_path` returns, and the neighbours are aligned.
+        With a path branch, ``path`` is what :func:`blur_path` returns in blocks, and the neighbours are aligned.
         """
-        images = self._blocks(torch.cat((current, previous, following), dim=1))
-        branches = [self.volume_branch(self._blocks(volume)), self.image_branch(images)]
+        images = _blocks(torch.cat((current, previous, following), dim=1), self.shuffle)
+        branches = [self.volume_branch(_blocks(volume, self.shuffle)), self.image_branch(images)]
         if self.path_branch is not None:
-            branches.append(self.path_branch(*map(self._blocks, path)))
+            branches.append(self.path_branch(*path))
         full = self.merge(torch.cat(branches, dim=1))
         half = self.down1(full)
         quarter = self.down2(half)
@@ -200,14 +201,6 @@ class DeblurNet(nn.Module):
         features = self.up2_end(self._activated(self.up2(features) + full))
         residual = self.to_residual(features).float()
         return current + (F.pixel_shuffle(residual, self.shuffle) if self.shuffle > 1 else residual)
-
-    def _blocks(self, x):
-        """``pixel_unshuffle``, which takes three times as long on a CPU as the same by a copy."""
-        if self.shuffle == 1:
-            return x
-        rows, columns = (side // self.shuffle for side in x.shape[-2:])
-        blocks = x.unflatten(-1, (columns, self.shuffle)).unflatten(-3, (rows, self.shuffle))
-        return blocks.permute(0, 1, 3, 5, 2, 4).reshape(len(x), -1, rows, columns)
 
     def _activated(self, features):
         return F.leaky_relu_(features, self.negative_slope) if self.negative_slope else features.relu_()
@@ -223,7 +216,7 @@ class _PathBranch(nn.Module):
         self.mix = nn.Sequential(nn.LeakyReLU(slope, inplace=True), *_conv_relu(slope, channels, channels, 3))
 
     def forward(self, samples, motion):
-        """Maps the samples less the frame itself, and the motion, both in blocks, to features."""
+        """Maps what :func:`blur_path` returns to features."""
         return self.mix(self.read(samples) * (1 + self.scale(motion)))
 
 
@@ -238,7 +231,7 @@ class ReLUResidualBlock(nn.Sequential):
         return x + super().forward(x)
 
 
-def blur_path(current, flow, ahead):
+def blur_path(current, flow, ahead, shuffle=1):
     """Looks at a frame along the path on which its light has moved while the shutter was open.
 
     The path is the parabola through where the flows to the previous and to the following frame point. On it, the blur
@@ -248,17 +241,42 @@ def blur_path(current, flow, ahead):
         current (Tensor): Frames ``(N, 3, H, W)``.
         flow (Tensor): Flow ``(N, 2, H, W)`` to the previous frame, in pixels.
         ahead (Tensor): Flow to the following frame.
+        shuffle (int): Side ``s`` of the blocks in which the result comes, ordered as by ``pixel_unshuffle``. Defaults
+            to 1.
 
     Returns:
-        tuple[Tensor, Tensor]: The frame at the places of :data:`PATH` less the frame itself, ``(N, 3 * P, H, W)``; and
-        speed, bend and length of the path, in units of 8 pixels, ``(N, 5, H, W)``.
+        tuple[Tensor, Tensor]: The frame at the places of :data:`PATH` less the frame itself,
+        ``(N, 3 * P * s**2, H / s, W / s)``; and speed, bend and length of the path, in units of 8 pixels,
+        ``(N, 5 * s**2, H / s, W / s)``.
     """
+    n, _, height, width = current.shape
     speed, bend = (ahead - flow) / 2, (ahead + flow) / 2
     length = speed.square().sum(dim=1, keepdim=True).sqrt()
-    direction = speed / (length + 1e-3)
-    samples = [flow_warp(current, speed * time + bend * time**2 + direction * pixels, 'border') - current
-               for time, pixels in PATH]
-    return torch.cat(samples, dim=1), torch.cat((speed, bend, length), dim=1) / 8
+    # All places of all pixels at once, in the order of the blocks: what is sampled needs no more sorting.
+    motion = torch.stack((speed, bend, speed / (length + 1e-3)), dim=1).flatten(1, 2)
+    motion = _blocks(motion, shuffle).unflatten(1, (3, 2, shuffle**2)).movedim(2, -1).contiguous()
+    motion = motion * motion.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+    places = motion.new_tensor([(time, time**2, pixels) for time, pixels in PATH])
+    grid = (places @ motion.flatten(2)).view(n, len(PATH), *motion.shape[2:])
+    ends = (torch.linspace(-1, 1, side, device=grid.device, dtype=grid.dtype) for side in (width, height))
+    base = torch.stack(torch.meshgrid(*ends, indexing='xy'))[None]
+    grid += _blocks(base, shuffle).unflatten(1, (2, -1)).movedim(1, -1)[:, None]
+    # The places are a batch, over which PyTorch shares the work out among the cores.
+    frames = current.to(grid.dtype)[:, None].expand(-1, len(PATH), -1, -1, -1)
+    samples = F.grid_sample(frames.flatten(0, 1), grid.flatten(0, 1).flatten(1, 2), padding_mode='border',
+                            align_corners=True)
+    samples = samples.view(n, len(PATH), 3, *grid.shape[2:5])
+    samples = samples.sub_(_blocks(current, shuffle).unflatten(1, (1, 3, -1)))
+    return samples.flatten(1, 3), _blocks(torch.cat((speed, bend, length), dim=1) / 8, shuffle)
+
+
+def _blocks(x, size):
+    """``pixel_unshuffle``, which takes three times as long on a CPU as the same by a copy."""
+    if size == 1:
+        return x
+    rows, columns = (side // size for side in x.shape[-2:])
+    blocks = x.unflatten(-1, (columns, size)).unflatten(-3, (rows, size))
+    return blocks.permute(0, 1, 3, 5, 2, 4).reshape(len(x), -1, rows, columns)
 
 
 def _mirrored(flow, ahead, current, previous, following):
