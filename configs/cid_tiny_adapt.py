@@ -6,13 +6,13 @@ model = dict(
     type='AdaptationRestorer',
     generator=dict(freeze_encoder=True),
     loss=dict(type='CIDLoss', error='psnr', sample_weight=0.0, ssim_weight=0.0, contrast_weight=0.0),
-    alignment=dict(weight=0.1, standardise=True),
+    alignment=dict(weight=0.003, standardise=True),
     tint_share=0.5,
     dark_channel_weight=0.002,
     variation_weight=0.0)
 
-optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=2e-4))
-max_iters = 160
+optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=3e-4))
+max_iters = 300
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-5, by_epoch=False, begin=0, end=max_iters),

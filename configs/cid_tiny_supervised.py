@@ -7,8 +7,8 @@ model = dict(
     loss=dict(type='CIDLoss', error='psnr', ssim_weight=0.0, contrast_weight=0.0),
     weighting=dict(memory=6))
 
-optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=6e-4))
-max_iters = 1200
+optim_wrapper = dict(constructor='TrainableOptimWrapperConstructor', optimizer=dict(lr=5e-4))
+max_iters = 850
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-5, by_epoch=False, begin=0, end=max_iters),
