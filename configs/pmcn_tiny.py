@@ -31,9 +31,9 @@ model = dict(
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
+    optimizer=dict(type='Adam', lr=6e-4, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 1500
+max_iters = 500
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=30),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),

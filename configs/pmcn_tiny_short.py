@@ -2,11 +2,11 @@
 _base_ = ['pmcn_tiny.py']
 
 model = dict(generator=dict(reduce=1), loss=dict(disparity_weight=0.0, parallax_weight=0.2))
-max_iters = 4200
+max_iters = 7400
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=80),
-    dict(type='CosineAnnealingLR', T_max=4300, eta_min=1e-4, by_epoch=False, begin=0, end=4300),
+    dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-4, by_epoch=False, begin=0, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters)
 train_dataloader = dict(
