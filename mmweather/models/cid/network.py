@@ -313,6 +313,13 @@ class AffineHead(nn.Module):
         return torch.addcmul(restored, band.mean(1, keepdim=True), tint), finer
 
 
+def _moments(image):
+    """Standard deviation and mean over rows and columns; ``std_mean`` takes ten times as long on a CPU."""
+    mean = image.mean((-2, -1), keepdim=True)
+    spread = torch.linalg.vector_norm(image - mean, dim=(-2, -1), keepdim=True)
+    return spread / max(image.shape[-2] * image.shape[-1] - 1, 1)**0.5, mean
+
+
 class _Colour(NamedTuple):
     """How a frame's global colour was changed, and how the frame looked."""
 
@@ -324,8 +331,7 @@ class _Colour(NamedTuple):
 
     @classmethod
     def of(cls, frame, restored):
-        moments = [torch.std_mean(image, dim=(-2, -1), keepdim=True) for image in (frame, restored)]
-        (deviation, mean), (new_deviation, new_mean) = moments
+        (deviation, mean), (new_deviation, new_mean) = map(_moments, (frame, restored))
         return cls(new_mean - mean, ((new_deviation + 1e-3) / (deviation + 1e-3)).log(),
                    F.adaptive_avg_pool2d(frame, 16))
 

@@ -1,6 +1,5 @@
 """From features at a quarter of the resolution back to full resolution, in space and time."""
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .conv3d import ClipConv3d
@@ -9,7 +8,9 @@ from .residual import ResidualBlock3d
 
 def pixel_shuffle_clip(x, factor=2):
     """Pixel shuffle of every frame: ``(N, C*factor², T, H, W)`` to ``(N, C, T, H*factor, W*factor)``."""
-    return F.pixel_shuffle(x.transpose(1, 2), factor).transpose(1, 2)
+    # PyTorch's own takes three times as long on a CPU as the same by one copy.
+    blocks = x.unflatten(1, (-1, factor, factor)).permute(0, 1, 4, 5, 2, 6, 3)
+    return blocks.flatten(5, 6).flatten(3, 4)
 
 
 def frame_conv(in_channels, out_channels):

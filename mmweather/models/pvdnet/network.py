@@ -256,11 +256,11 @@ def blur_path(current, flow, ahead, shuffle=1):
     motion = torch.stack((speed, bend, speed / (length + 1e-3)), dim=1).flatten(1, 2)
     motion = _blocks(motion, shuffle).unflatten(1, (3, 2, shuffle**2)).movedim(2, -1).contiguous()
     motion = motion * motion.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
-    places = motion.new_tensor([(time, time**2, pixels) for time, pixels in PATH])
-    grid = (places @ motion.flatten(2)).view(n, len(PATH), *motion.shape[2:])
-    ends = (torch.linspace(-1, 1, side, device=grid.device, dtype=grid.dtype) for side in (width, height))
-    base = torch.stack(torch.meshgrid(*ends, indexing='xy'))[None]
-    grid += _blocks(base, shuffle).unflatten(1, (2, -1)).movedim(1, -1)[:, None]
+    ends = (torch.linspace(-1, 1, side, device=motion.device, dtype=motion.dtype) for side in (width, height))
+    pixels = _blocks(torch.stack(torch.meshgrid(*ends, indexing='xy'))[None], shuffle)
+    pixels = pixels.unflatten(1, (1, 2, -1)).movedim(2, -1).expand(n, -1, -1, -1, -1, -1)
+    places = motion.new_tensor([(time, time**2, beyond, 1) for time, beyond in PATH])
+    grid = (places @ torch.cat((motion, pixels), dim=1).flatten(2)).view(n, len(PATH), *motion.shape[2:])
     # The places are a batch, over which PyTorch shares the work out among the cores.
     frames = current.to(grid.dtype)[:, None].expand(-1, len(PATH), -1, -1, -1)
     samples = F.grid_sample(frames.flatten(0, 1), grid.flatten(0, 1).flatten(1, 2), padding_mode='border',
