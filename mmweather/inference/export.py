@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.nn import functional
 
 from mmweather.errors import UserError
 from mmweather.inference.files import part_file
@@ -28,7 +28,7 @@ class ExportReport:
         paths (list[Path]): The files: the network, or of a recurrent one its step and what makes its first state.
         inputs (dict[str, tuple]): Shapes of the inputs of the network or step.
         outputs (dict[str, tuple]): Shapes of its outputs.
-        difference (float): Largest difference between ONNX Runtime and PyTorch over all outputs of two inputs.
+        difference (float): Largest difference between ONNX Runtime and PyTorch over all outputs of two clips.
     """
     paths: list
     inputs: dict
@@ -81,7 +81,7 @@ def export_onnx(model, output, size=(256, 256), frames=None, checkpoint=None, to
     A clip network becomes one file, ``clip (1, T, 3, H, W)`` to ``output`` of the same shape, RGB in [0, 1]. A
     recurrent network becomes two: ``NAME.onnx`` is one step, ``frames (1, 1 + lookahead, 3, H, W)`` (stereo: ``(1, 1 +
     lookahead, 2, 3, H, W)``) and ``state_0...`` to ``output`` and ``next_state_0...``; ``NAME.start.onnx`` makes the
-    first state from the first frames. ONNX Runtime then computes two inputs, and the files appear only if its
+    first state from the first frames. ONNX Runtime then computes two clips, and the files appear only if its
     results are those of PyTorch.
 
     Args:
@@ -155,7 +155,7 @@ def _video(frames, views, size):
     generator = torch.Generator().manual_seed(0)
     height, width = size
     blots = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=generator)
-    blots = functional.interpolate(blots, (height + 2 * frames, width + 4 * views), mode='bicubic').clamp(0, 1)
+    blots = F.interpolate(blots, (height + 2 * frames, width + 4 * views), mode='bicubic').clamp(0, 1)
     clip = torch.stack([
         torch.stack([blots[..., 2 * t:2 * t + height, 4 * v:4 * v + width] for v in range(views)], dim=1)
         for t in range(frames)], dim=1)

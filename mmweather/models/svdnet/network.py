@@ -151,7 +151,6 @@ class SVDNet(ClipNetwork):
         if self.physical is None:
             return {}
 
-
         def statistics(tile):
             clues = self._clues(tile, *self._flows(tile)).flatten(0, 1)
             return self.physical.statistics(self.extract(tile.flatten(0, 1), clues))
