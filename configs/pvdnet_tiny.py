@@ -18,6 +18,7 @@ model = dict(
         shuffle=2,
         zero_init=True,
         negative_slope=0.1,
+        precise_motion=False,
         motion=dict(
             feature_channels=(8, 16, 32, 48), match_channels=32, refine_channels=(32, 32, 16),
             smooth_channels=(32, 32, 16, 16, 16, 16), reduction=2)),

@@ -15,12 +15,10 @@ model = dict(
         spynet=dict(num_levels=3, widths=(8, 16, 16, 8)),
         transformer=dict(
             encoder_channels=(4, 16, 32), embed_dims=96, num_heads=4, ffn_channels=192, repeats=(1, ),
-            upsample_channels=(32, 16), init_std=None),
+            upsample_channels=(32, 16), attention_window=8, init_std=None),
         min_size=64,
-        # attention costs less in small tiles; several at once keep all cores busy
-        tile=192,
+        tile=960,
         tile_overlap=16,
-        tile_batch=4,
         bfloat16_on_cpu=True),
     # In a short training of a narrow network the mask at its published weight outweighs the frames, and an absolute
     # error rewards leaving rare streaks alone.

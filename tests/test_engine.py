@@ -1,4 +1,7 @@
 """Restoring whole files: depth, codecs, colour, memory, previews, seams, and how busy the network is."""
+import platform
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -153,7 +156,7 @@ def rainy():
 def test_the_bundled_network_gives_the_same_in_tiles_in_everyday_windows_and_in_bfloat16(rainy):
     clean, clip = rainy
     network = load_network('vimpnet_tiny')
-    assert network.bfloat16_on_cpu and network.tile_batch > 1
+    assert network.bfloat16_on_cpu
     assert not network.extract[0].weight.is_contiguous()  # convolutions run in the channels-last format
 
     def psnr(restored, truth=clean):
@@ -170,7 +173,33 @@ def test_the_bundled_network_gives_the_same_in_tiles_in_everyday_windows_and_in_
     assert psnr(results['whole']) > psnr(clip) + 3
 
 
+def test_the_bundled_deblurring_may_estimate_motion_in_bfloat16(rainy):
+    clean, _ = rainy
+    network = load_network('pvdnet_tiny')
+    assert not network.precise_motion and network.channels_last
+    blurred = (clean[:, :-2] + clean[:, 1:-1] + clean[:, 2:]) / 3
+    precise, half = (restore_clip(network, blurred, dtype=dtype) for dtype in (None, torch.bfloat16))
+    assert (precise - blurred).abs().max() > 0.05
+    assert -10 * torch.log10((half - precise).square().mean()) > 50
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='only glibc is told')
+def test_freed_memory_is_kept_for_the_next_tensor():
+    code = """
+import sys, torch
+from mmweather.inference.memory import keep_freed_memory
+assert sys.argv[1] == 'default' or keep_freed_memory()
+blocks = [torch.ones(10_000_000) for _ in range(3)]
+small = torch.ones(1000)
+del blocks
+print(int(open('/proc/self/statm').read().split()[1]) * 4096)
+"""
+    default, kept = (int(subprocess.run([sys.executable, '-c', code, how], check=True, capture_output=True,
+                                        text=True).stdout) for how in ('default', 'kept'))
+    assert 100e6 < kept - default < 150e6  # the 120 MB are still there
+
 
 class Hungry(ClipNetwork):
     """Holds a known number of floats for each pixel."""

@@ -9,6 +9,7 @@ from deterministic import DATA, input_for, official_state
 from mmweather.errors import UserError
 from mmweather.models import load_weights, restore_clip
 from mmweather.models.vimpnet import ViMPLoss, ViMPNet
+from mmweather.models.vimpnet.transformer import _Windows
 from mmweather.zoo import build_network
 
 # Made by the published implementation with the same deterministic weights, inputs and targets.
@@ -107,6 +108,24 @@ def test_one_clip_equals_the_clip_in_a_batch(tiny):
 def test_alignment_starts_from_flow_alone():
     alignment = ViMPNet(channels=16, deform_groups=4).propagation.align['backward_pass']
     assert float(alignment.conv_offset[-1].weight.detach().abs().max()) == 0.0
+
+
+def test_attention_stays_in_its_window():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 2, 2 * 5 * 7, 4)
+    whole = _Windows(2, 5, 7).attend(query, key, value)
+    torch.testing.assert_close(whole, torch.nn.functional.scaled_dot_product_attention(query, key, value))
+    windows = _Windows(2, 5, 7, side=3)
+    before = windows.attend(query, key, value).unflatten(2, (2, 5, 7))
+    # 5 rows are halves of 2 and 3, 7 columns of 3 and 4: the patch at row 0, column 6 is in the upper right one
+    changed = value.clone().unflatten(2, (2, 5, 7))
+    changed[0, :, 1, 0, 6] += 1
+    after = windows.attend(query, key, changed.flatten(2, 4)).unflatten(2, (2, 5, 7))
+    differs = (after != before).any(dim=-1)[0].all(dim=0)
+    assert differs[:, :2, 3:].all() and not differs[:, 2:].any() and not differs[:, :, :3].any()
+    inside = (tokens.unflatten(2, (2, 5, 7))[:, :, :, :2, :3].flatten(2, 4) for tokens in (query, key, value))
+    torch.testing.assert_close(before[:, :, :, :2, :3].flatten(2, 4),
+                               torch.nn.functional.scaled_dot_product_attention(*inside))
 
 
 def test_wrong_shapes_are_named():

@@ -73,11 +73,14 @@ def measure(args, model, size, dtype):
     import torch
 
     from mmweather.inference import load_network
+    from mmweather.inference.memory import keep_freed_memory
     from mmweather.models import restore_frames
     from mmweather.zoo import build_network, bundled_weights
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if device.type == 'cpu':
+        keep_freed_memory()
     torch.manual_seed(0)
     network = (load_network(model) if model in bundled_weights() else build_network(model)).to(device).eval()
     if args.channels_last:

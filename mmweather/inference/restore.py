@@ -303,6 +303,9 @@ class Restoration:
         self._seconds, self._computing, self._frames = 0., 0., 0
 
     def __enter__(self):
+        if self.device.type == 'cpu':
+            from mmweather.inference.memory import keep_freed_memory
+            keep_freed_memory()
         if self._restart:
             self._journal.discard()
         network = self.network_digest or digest_of_network(self.network)

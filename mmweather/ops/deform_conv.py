@@ -44,6 +44,8 @@ _BLOCK_ELEMENTS_ACCELERATOR = 1 << 26
 _BAG_CHANNELS = 16
 # Columns held at once by the form with bags; they live in the second-level cache.
 _BAG_ELEMENTS = 1 << 18
+# Samples whose neighbours and weights are found at once.
+_BAGS = 1 << 18
 
 
 def _output_size(size, kernel_size, stride, padding, dilation):
@@ -178,46 +180,61 @@ def _forward_by_bags(x, offset, mask, weight, out, stride, padding, dilation, de
     cout, _, kh, kw = weight.shape
     taps, positions, width = kh * kw, out.shape[2], c // deform_groups
     dtype = out.dtype
-    base_y, base_x = _base_positions((kh, kw), offset.shape[2:], stride, padding, dilation, dtype, x.device)
+    base_y, base_x = (base.t()[:, None] for base in _base_positions(
+        (kh, kw), offset.shape[2:], stride, padding, dilation, dtype, x.device))
     # A zero frame, two wide: positions are clamped to [-2, extent] and read the next row and column as well.
     table = x.new_zeros(deform_groups, h + 4, w + 4, width, dtype=dtype)
     pitch = w + 4
-    origin = torch.arange(deform_groups, dtype=torch.int32).view(-1, 1, 1) * ((h + 4) * pitch) + 2 * pitch + 2
+    origin = torch.arange(deform_groups, dtype=torch.int32)[:, None] * ((h + 4) * pitch) + 2 * pitch + 2
     matrix = weight.to(dtype).view(cout, deform_groups, width, taps).permute(1, 3, 2, 0).reshape(-1, cout)
+    bag = deform_groups * taps
     step = max(1, min(positions, _BAG_ELEMENTS * torch.get_num_threads() // (c * taps)))
-    ends = torch.arange(0, 4 * step * deform_groups * taps + 1, 4, dtype=torch.int32)
+    span = max(step, min(positions, _BAGS // bag))
+    ends = torch.arange(0, 4 * step * bag + 1, 4, dtype=torch.int32)
     # A bag is the four neighbours of one sample: their rows in the table, and their weights times the mask.
-    rows = torch.empty(step, deform_groups, taps, 4, dtype=torch.int32)
-    shares = torch.empty(step, deform_groups, taps, 4, dtype=dtype)
-    offset = offset.reshape(n, deform_groups, taps, 2, positions)
+    rows = torch.empty(span, deform_groups, taps, 4, dtype=torch.int32)
+    shares = torch.empty(span, deform_groups, taps, 4, dtype=dtype)
+    # Position by position, as the bags are to lie; that is how it comes already if the channels are last.
+    offset = offset.permute(0, 2, 3, 1).reshape(n, positions, deform_groups, taps, 2)
+    if mask is not None:
+        mask = mask.permute(0, 2, 3, 1).reshape(n, positions, deform_groups, taps)
+    x = x.to(dtype)
     for index in range(n):
         table[:, 2:2 + h, 2:2 + w] = x[index].reshape(deform_groups, width, h, w).permute(0, 2, 3, 1)
-        for start in range(0, positions, step):
-            part = slice(start, min(start + step, positions))
-            count = part.stop - start
-            y = _clamp_outside(offset[index, :, :, 0, part] + base_y[:, part], h)
-            x_ = _clamp_outside(offset[index, :, :, 1, part] + base_x[:, part], w)
-            top, left = y.floor(), x_.floor()
-            y -= top
-            x_ -= left
-            corner = top.int().mul_(pitch).add_(left.int()).add_(origin)
-            for place, shift in zip(rows[:count].permute(3, 1, 2, 0), (0, 1, pitch, pitch + 1)):
-                torch.add(corner, shift, out=place)
-            if mask is None:
-                below, above = y, 1 - y
-            else:
-                modulation = mask[index].reshape(deform_groups, taps, -1)[:, :, part].to(dtype)
-                below = y.mul_(modulation)
-                above = modulation - below
-            share = shares[:count].permute(3, 1, 2, 0)
-            share[1] = above * x_
-            share[3] = below * x_
-            torch.sub(above, share[1], out=share[0])
-            torch.sub(below, share[3], out=share[2])
-            columns = torch.embedding_bag(
-                table.view(-1, width), rows[:count].view(-1), ends[:count * deform_groups * taps + 1], False, 0, False,
-                shares[:count].view(-1), True)[0]
-            out[index, :, part] += (columns.view(count, -1) @ matrix).t()
+        for first in range(0, positions, span):
+            last = min(first + span, positions)
+            part = slice(first, last)
+            _fill_bags(rows, shares, offset[index, part], (base_y[part], base_x[part]), (h, w), origin,
+                       None if mask is None else mask[index, part].to(dtype))
+            for start in range(first, last, step):
+                stop = min(start + step, last)
+                chosen = slice(start - first, stop - first)
+                columns = torch.embedding_bag(
+                    table.view(-1, width), rows[chosen].view(-1), ends[:(stop - start) * bag + 1], False, 0, False,
+                    shares[chosen].view(-1), True)[0]
+                out[index, :, start:stop] += (columns.view(stop - start, -1) @ matrix).t()
+
+
+def _fill_bags(rows, shares, offset, base, size, origin, modulation):
+    """Where the four neighbours of each sample are in the table, and what share each has of it, times the mask."""
+    count, pitch = len(offset), size[1] + 4
+    y, x = (
+        (offset[..., axis] + positions).nan_to_num_(nan=-2.).clamp_(-2, extent)
+        for axis, (positions, extent) in enumerate(zip(base, size)))
+    top, left = y.floor(), x.floor()
+    y -= top
+    x -= left
+    corner = top.int().mul_(pitch).add_(left.int()).add_(origin)
+    for place, shift in enumerate((0, 1, pitch, pitch + 1)):
+        torch.add(corner, shift, out=rows[:count, ..., place])
+    if modulation is None:
+        below, above = y, 1 - y
+    else:
+        below = y.mul_(modulation)
+        above = modulation - below
+    below_right, above_right = below * x, x.mul_(above)
+    for place, share in enumerate((above.sub_(above_right), above_right, below.sub_(below_right), below_right)):
+        shares[:count, ..., place] = share
 
 
 def _reference_forward(x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups):

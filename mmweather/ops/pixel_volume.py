@@ -84,9 +84,13 @@ def _reference_forward(previous, current, flow, radius):
     n, _, h, w = previous.shape
     framed = _framed(previous, radius)
     match, channels = _candidates(flow, radius)
-    out = previous.new_zeros(n, len(channels), h, w)
+    out = previous.new_empty(n, len(channels), h, w)
     samples = previous.new_empty(n, h, w)
     for channel, (start, covered, covering, (inside_x, inside_y)) in enumerate(channels):
+        rows, columns = covered[1:]
+        for rim in (out[:, channel, :rows.start], out[:, channel, rows.stop:], out[:, channel, :, :columns.start],
+                    out[:, channel, :, columns.stop:]):
+            rim.zero_()
         torch.index_select(framed[start:], 0, match, out=samples.view(-1))
         torch.where((inside_x & inside_y)[covering], samples[covering], current[:, 0][covered],
                     out=out[:, channel][covered])

@@ -174,8 +174,8 @@ class BIMNet(nn.Module):
         flow = self._levels(current, previous)[-1]
         height, width = current.size
         rows, columns = (side // self.size_divisor * self.size_divisor for side in (height, width))
-        # Its values are pixels of the full frame already.
-        flow = F.interpolate(flow, size=(rows, columns), mode='bilinear', align_corners=False)
+        # Its values are pixels of the full frame already. Two channels are quickest one after the other.
+        flow = F.interpolate(flow.contiguous(), size=(rows, columns), mode='bilinear', align_corners=False)
         return F.pad(flow, (0, width - columns, 0, height - rows))
 
     def pyramid(self, current, previous):
@@ -244,8 +244,11 @@ class _Matching(nn.Module):
             second = flow_warp(second, flow * self.scale)
         cost = F.leaky_relu(ops.correlation(first, second, radius=RADIUS, stride=self.stride), 0.1)
         if self.upsample_cost is not None:
-            # odd sides, which only a pyramid of three levels has here, have come out one longer
-            cost = self.upsample_cost(cost)[..., :first.shape[-2], :first.shape[-1]]
+            # odd sides, which only a pyramid of three levels has here, have come out one longer; on a CPU anything but
+            # float32 with channels last takes ten times as long
+            with torch.autocast(cost.device.type, enabled=False):
+                cost = self.upsample_cost(cost.float().contiguous(memory_format=torch.channels_last))
+            cost = cost[..., :first.shape[-2], :first.shape[-1]]
         update = self.main(cost).float()
         return update if self.upsample_flow is None else flow + update
 
@@ -297,7 +300,8 @@ class _Regularisation(nn.Module):
         guide = torch.cat((error.to(features.dtype), centred.to(features.dtype), features), dim=1)
         distance = self.distance(self.main(guide)).float().square()
         # A softmax of negative squared distances, as far as the products with the flow have no bias.
-        weights = (distance.amin(dim=1, keepdim=True) - distance).exp()
+        # Below e^-80 come the denormals, with which a CPU takes ten times as long.
+        weights = (distance.amin(dim=1, keepdim=True) - distance).clamp(min=-80).exp()
         with torch.autocast(flow.device.type, enabled=False):
             taps = F.unfold(flow, self.kernel_size, padding=self.kernel_size // 2)
             taps_x, taps_y = taps.unflatten(1, (2, -1)).unflatten(-1, flow.shape[-2:]).unbind(1)

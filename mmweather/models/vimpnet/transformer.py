@@ -27,14 +27,20 @@ class DualRaindropTransformer(nn.Module):
         patch_stride (int): Distance of neighbouring patches. Defaults to 3.
         upsample_channels (tuple[int, int]): Widths of the convolutions before the two pixel shuffles.
             Defaults to (128, 64).
+        attention_window (int, optional): Tokens attend to those of all frames within windows of about this many tokens
+            squared, which divide the frame evenly: ours, since the time that attention takes grows with the square of
+            its tokens. Overlapping patches still tie neighbouring windows together. Defaults to None: all tokens, as
+            published.
         init_std (float, optional): Standard deviation of all initial weights; the published 0.02 suits the published
             widths. None scales each layer to its width, which narrow networks need. Defaults to 0.02.
     """
 
     def __init__(self, encoder_channels=(64, 128, 256), embed_dims=512, num_heads=4, ffn_channels=2048,
-                 repeats=(2, 2), patch_size=7, patch_stride=3, upsample_channels=(128, 64), init_std=0.02):
+                 repeats=(2, 2), patch_size=7, patch_stride=3, upsample_channels=(128, 64), attention_window=None,
+                 init_std=0.02):
         super().__init__()
         self.repeats = tuple(repeats)
+        self.attention_window = attention_window
         # Slope 0.01 at the end of the two RGB encoders is what the published code has.
         self.encode_masked_pair = _ClipEncoder(4, encoder_channels, last_slope=0.2)
         self.encode_frames = _ClipEncoder(3, encoder_channels, last_slope=0.01)
@@ -78,11 +84,12 @@ class DualRaindropTransformer(nn.Module):
             self.patches.split(self.encode_frames(frames)),
             self.patches.split(self.encode_background(frames * (1 - mask)))], dim=-1)
         context = self.merge_tokens(split_pair.transpose(1, 2)).transpose(1, 2)
+        quarter = (stage1.shape[-2] // 4, stage1.shape[-1] // 4)
+        windows = _Windows(stage1.shape[1], *self.patches.grid(quarter), self.attention_window)
         for block, times in zip(self.blocks, self.repeats):
             for _ in range(times):
-                whole, context = block(whole, context)
-        tokens = self.fuse(whole, context)
-        quarter = (stage1.shape[-2] // 4, stage1.shape[-1] // 4)
+                whole, context = block(whole, context, windows)
+        tokens = self.fuse(whole, context, windows)
         features = self.patches.compose(tokens, stage1.shape[1], quarter)
         return self.to_residual(self.upsample(features)).transpose(1, 2)
 
@@ -113,6 +120,11 @@ class _SoftPatches(nn.Module):
         self.to_patch = nn.Linear(embed_dims, channels * patch_size**2)
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
 
+    def grid(self, size):
+        """How many rows and columns of patches features of a size (height, width) have."""
+        patch, stride, padding = self.patch_shape[-1], self.geometry['stride'], self.geometry['padding']
+        return tuple((side + 2 * padding - patch) // stride + 1 for side in size)
+
     def split(self, features):
         """Features ``(N, C, T, H, W)`` to tokens ``(N, T * patches per frame, embed_dims)``."""
         weight = self.to_token.weight.view(-1, *self.patch_shape)
@@ -124,7 +136,7 @@ class _SoftPatches(nn.Module):
         """Tokens back to features ``(N, C, T, *size)``; overlapping patches add up."""
         n = tokens.shape[0]
         patch, stride, padding = self.patch_shape[-1], self.geometry['stride'], self.geometry['padding']
-        rows, columns = ((side + 2 * padding - patch) // stride + 1 for side in size)
+        rows, columns = self.grid(size)
         grid = tokens.reshape(n * num_frames, rows, columns, -1).permute(0, 3, 1, 2)
         # The bias belongs to every patch, so it adds up with the overlaps: one more input channel, all ones.
         grid = F.pad(grid, (0, 0, 0, 0, 0, 1), value=1.0)
@@ -132,6 +144,35 @@ class _SoftPatches(nn.Module):
         beyond = [side + 2 * padding - patch - (count - 1) * stride for side, count in zip(size, (rows, columns))]
         features = self.smooth(F.conv_transpose2d(grid, weight, output_padding=beyond, **self.geometry))
         return features.unflatten(0, (n, num_frames)).transpose(1, 2)
+
+
+class _Windows:
+    """Within which windows the tokens of ``frames`` times ``rows`` times ``columns`` patches attend to each other."""
+
+    def __init__(self, frames, rows, columns, side=None):
+        self.grid = frames, rows, columns
+        self.rows, self.columns = (
+            _even_parts(count, 1 if side is None else max(1, round(count / side))) for count in (rows, columns))
+
+    def attend(self, query, key, value):
+        """Attends within every window; all are ``(N, heads, tokens, channels)``."""
+        if len(self.rows) == len(self.columns) == 1:
+            return F.scaled_dot_product_attention(query, key, value)
+        streams = [tokens.unflatten(2, self.grid) for tokens in (query, key, value)]
+
+        def window(rows, columns):
+            inside = [tokens[..., rows, columns, :] for tokens in streams]
+            attended = F.scaled_dot_product_attention(*(tokens.flatten(2, 4) for tokens in inside))
+            return attended.unflatten(2, inside[0].shape[2:5])
+
+        attended = [torch.cat([window(rows, columns) for columns in self.columns], dim=4) for rows in self.rows]
+        return torch.cat(attended, dim=3).flatten(2, 4)
+
+
+def _even_parts(count, number):
+    """Slices that divide ``count`` into ``number`` parts whose lengths differ by one at most."""
+    ends = [count * part // number for part in range(number + 1)]
+    return [slice(*pair) for pair in zip(ends, ends[1:])]
 
 
 class _Attention(nn.Module):
@@ -145,11 +186,11 @@ class _Attention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x, source):
+    def forward(self, x, source, windows):
         query, key, value = (
             project(tokens).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for project, tokens in ((self.query, x), (self.key, source), (self.value, source)))
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = windows.attend(query, key, value)
         return self.out(attended.transpose(1, 2).flatten(-2))
 
 
@@ -168,12 +209,12 @@ class _DualBlock(nn.Module):
         self.ffn1 = _feed_forward(channels, ffn_channels)
         self.ffn2 = _feed_forward(channels, ffn_channels)
 
-    def forward(self, whole, context):
-        return self._stream(whole, self.ffn1), self._stream(context, self.ffn2)
+    def forward(self, whole, context, windows):
+        return self._stream(whole, self.ffn1, windows), self._stream(context, self.ffn2, windows)
 
-    def _stream(self, x, ffn):
+    def _stream(self, x, ffn, windows):
         normed = self.norm1(x)
-        x = x + self.attention(normed, normed)
+        x = x + self.attention(normed, normed, windows)
         return x + ffn(self.norm2(x))
 
 
@@ -187,7 +228,7 @@ class _FusionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.ffn = _feed_forward(channels, ffn_channels)
 
-    def forward(self, whole, context):
+    def forward(self, whole, context, windows):
         x = self.norm1(whole)
-        x = x + self.attention(x, self.norm1(context))
+        x = x + self.attention(x, self.norm1(context), windows)
         return x + self.ffn(self.norm2(x))
