@@ -17,11 +17,15 @@ model = dict(
         windows=1,
         head='scattering',
         disparity=True,
-        dark_channel=True),
+        dark_channel=True,
+        matching=True),
     # What scene and haze were made with teaches more per step than the image: left to the image alone, the attention
     # would not find the disparity, nor the head the airlight, in a training this short.
     loss=dict(
         type='PMCNLoss',
+        pixel_weight=0.3,
+        # a frame in light haze, where little is wrong, counts as much as one in dense haze
+        psnr_weight=0.005,
         ssim_weight=0.0,
         disparity_weight=0.1,
         transmission_weight=0.5,
@@ -31,9 +35,9 @@ model = dict(
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=6e-4, betas=(0.9, 0.99)),
+    optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0))
-max_iters = 500
+max_iters = 3400
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=30),
     dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),

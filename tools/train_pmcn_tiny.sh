@@ -2,8 +2,8 @@
 # Train the bundled weights of pmcn_tiny and judge them:
 #   tools/train_pmcn_tiny.sh WORK_DIR
 # Three trainings, all seeded and on procedural scenes alone: single frames at half the resolution; then pairs of frames
-# with the true disparity; and the second once more with each view by itself, to be judged beside it. About an hour and a
-# half on one Zen 4 core with bfloat16 instructions, of which rendering the scenes takes ten minutes; an interrupted run
+# with the true disparity; and the second once more with each view by itself, to be judged beside it. About three hours and
+# a half on one Zen 4 core with bfloat16 instructions, of which rendering the scenes takes ten minutes; an interrupted run
 # goes on where it was.
 set -euo pipefail
 WORK_DIR=$1

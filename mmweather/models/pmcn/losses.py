@@ -10,6 +10,9 @@ from ..losses import PerceptualLoss, charbonnier, ssim
 #: A pixel counts as seen by the other view if the attention that falls on it adds up to this much, as in PASSRnet.
 _SEEN = 0.1
 
+#: A mean squared error of 40 dB: below it nobody sees a difference.
+_HARDLY_WRONG = 1e-4
+
 #: Transmission below which 8 bits tell next to nothing of what is behind the haze.
 _ARRIVES = 0.05
 
@@ -19,6 +22,8 @@ class PMCNLoss(nn.Module):
     """Charbonnier, ``1 - SSIM``, and optional terms, each a mean over both views of a frame.
 
     - ``loss_pixel``: the Charbonnier distance.
+    - ``loss_psnr``: minus the PSNR of each frame, in dB, up to 40 dB: a frame in light haze, where little is wrong,
+      then counts as much as one in dense haze (as of HINet, CVPRW 2021).
     - ``loss_ssim``: ``1 - SSIM`` with the window and the zero padding of the protocol ``sfvc``.
     - ``loss_perceptual``: :class:`PerceptualLoss`, in the form that the authors' metrics file holds.
     - ``loss_parallax``: the attention maps have to bring each *clean* view onto the other one, where that one sees it
@@ -30,6 +35,7 @@ class PMCNLoss(nn.Module):
 
     Args:
         pixel_weight (float): Defaults to 1.0.
+        psnr_weight (float): Defaults to 0.0.
         ssim_weight (float): Defaults to 0.1.
         parallax_weight (float): Defaults to 0.0.
         disparity_weight (float): Defaults to 0.0.
@@ -41,11 +47,12 @@ class PMCNLoss(nn.Module):
         eps (float): Of the Charbonnier distance. Defaults to 1e-6.
     """
 
-    def __init__(self, pixel_weight=1.0, ssim_weight=0.1, parallax_weight=0.0, disparity_weight=0.0,
-                 transmission_weight=0.0, airlight_weight=0.0, perceptual_weight=0.01, perceptual_weights=None,
-                 eps=1e-6):
+    def __init__(self, pixel_weight=1.0, psnr_weight=0.0, ssim_weight=0.1, parallax_weight=0.0,
+                 disparity_weight=0.0, transmission_weight=0.0, airlight_weight=0.0, perceptual_weight=0.01,
+                 perceptual_weights=None, eps=1e-6):
         super().__init__()
         self.pixel_weight = pixel_weight
+        self.psnr_weight = psnr_weight
         self.ssim_weight = ssim_weight
         self.parallax_weight = parallax_weight
         self.disparity_weight = disparity_weight
@@ -69,6 +76,9 @@ class PMCNLoss(nn.Module):
         """
         output, gt = prediction['output'].float().flatten(0, 1), target['gt'].flatten(0, 1)
         losses = dict(loss_pixel=self.pixel_weight * charbonnier(output, gt, self.eps))
+        if self.psnr_weight:
+            error = (output - gt).square().mean((1, 2, 3))
+            losses['loss_psnr'] = self.psnr_weight * 10 * (error + _HARDLY_WRONG).log10().mean()
         if self.ssim_weight:
             losses['loss_ssim'] = self.ssim_weight * (1 - ssim(output, gt))
         if self.parallax_weight:

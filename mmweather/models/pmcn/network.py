@@ -17,9 +17,13 @@ from mmweather.registry import MODELS
 from ..temporal import RecurrentNetwork
 from .blocks import MotionAlignment, ParallaxInteraction
 from .checkpoint import PMCN_LAYOUT
+from .matching import match_views
 
 #: For each number of blocks the scale of each, relative to the extracted features.
 _SCALES = {4: (1, 2, 4, 2), 5: (1, 2, 4, 2, 1)}
+
+#: Width in pixels of the frames in which views are matched.
+_MATCHED_WIDTH = 512
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,11 @@ class PMCN(RecurrentNetwork):
             disparity (ours, for short training). Defaults to False.
         dark_channel (bool): The features also come from the frame's dark channel (He et al., CVPR 2009), which says
             more about haze than any local colour (ours, for short training). Defaults to False.
-        parallax (bool): False switches the interaction between the views off, for ablation: each view is then restored
-            by itself by a network of the same size. Defaults to True.
+        matching (bool): The features also come from the disparity that correlation finds between the views at a width
+            of up to 512 pixels, where attention on small features is too coarse for what is far away (ours, for short
+            training); see :func:`match_views`. Defaults to False.
+        parallax (bool): False switches the interaction between the views off, for ablation, ``matching`` too: each view
+            is then restored by itself by a network of the same size. Defaults to True.
         motion (bool): False has every frame aligned with itself instead of the one before, for ablation: a network of
             the same size that remembers nothing. Defaults to True.
         as_released (bool): Repeat the slips of the released code; see :class:`ParallaxInteraction`. Defaults to False.
@@ -75,7 +82,7 @@ class PMCN(RecurrentNetwork):
 
     def __init__(self, channels=64, num_blocks=4, downscale=2, reduce=1, num_extract_blocks=2, num_dynamic_blocks=3,
                  num_reconstruct_blocks=4, attention_channels=32, windows=4, head='direct', disparity=False,
-                 dark_channel=False, parallax=True, motion=True, as_released=False):
+                 dark_channel=False, matching=False, parallax=True, motion=True, as_released=False):
         super().__init__()
         if num_blocks not in _SCALES:
             raise ValueError(f'num_blocks: expected 4 or 5, got {num_blocks}')
@@ -92,7 +99,8 @@ class PMCN(RecurrentNetwork):
         self.scales = _SCALES[num_blocks]
         # Every row of every block is cut into windows, and every block's features are pooled to the next one's.
         self.size_divisor = self.min_size = self.stride * max(self.scales) * windows
-        self.extract = FeatureExtraction(channels, downscale, num_extract_blocks, dark_channel)
+        self.matches = matching and parallax
+        self.extract = FeatureExtraction(channels, downscale, num_extract_blocks, dark_channel, matching)
         self.blocks = nn.ModuleList(
             ParallaxMotionBlock(channels, attention_channels, windows, num_dynamic_blocks, disparity, parallax, motion,
                                 as_released)
@@ -138,7 +146,7 @@ class PMCN(RecurrentNetwork):
         # Views first, so that both go as one batch where they share weights, and apart without a copy.
         views = frames[:, 0].transpose(0, 1)
         reduced = F.avg_pool2d(views.flatten(0, 1), self.reduce) if self.reduce > 1 else views.flatten(0, 1)
-        features = self.extract(reduced)
+        features = self.extract(reduced, self._matched(*views) if self.matches else None)
         x, memory, attention = features, [], []
         for index, block in enumerate(self.blocks):
             previous = state.left[index], state.right[index]
@@ -150,6 +158,17 @@ class PMCN(RecurrentNetwork):
         restored = self.reconstruct(x + features, views.flatten(0, 1))
         prediction = {name: value.unflatten(0, (2, -1)).transpose(0, 1) for name, value in restored.items()}
         return dict(prediction, attention=attention), PMCNState(*(tuple(view) for view in zip(*memory)))
+
+    def _matched(self, left, right):
+        """What :func:`match_views` finds, at the size of the reduced frame."""
+        size = tuple(side // self.reduce for side in left.shape[-2:])
+        # The range of disparities is one of pixels: the larger the frames, the further they are reduced first.
+        smaller = max(1, round(left.shape[-1] / _MATCHED_WIDTH))
+        with torch.no_grad(), torch.autocast(left.device.type, enabled=False):
+            if smaller > 1:
+                left, right = F.avg_pool2d(left, smaller), F.avg_pool2d(right, smaller)
+            matched = match_views(left, right, stride=max(1, self.reduce // smaller))
+            return matched if matched.shape[-2:] == size else F.interpolate(matched, size, mode='bilinear')
 
     def _rescale(self, index, before, after):
         """From one block's input and output to the next one's input."""
@@ -190,21 +209,28 @@ class ParallaxMotionBlock(nn.Module):
 class FeatureExtraction(nn.Module):
     """Pixel unshuffle, a convolution and residual blocks under a skip; shared by the views."""
 
-    def __init__(self, channels, downscale, num_blocks, dark_channel):
+    def __init__(self, channels, downscale, num_blocks, dark_channel, matching):
         super().__init__()
         self.downscale = downscale
         self.dark_channel = dark_channel
+        if matching:
+            # begins at nothing, so that weights that were trained without it go on as they are
+            self.matched = nn.Conv2d(3 * downscale**2, channels, 3, padding=1, bias=False)
+            nn.init.zeros_(self.matched.weight)
         in_channels = 3 * downscale**2 + int(dark_channel)
         self.head = nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1), nn.LeakyReLU(0.01))
         self.body = nn.Sequential(*(LeakyResidualBlock(channels) for _ in range(num_blocks)))
 
-    def forward(self, frames):
-        """Maps frames ``(N, 3, H, W)`` to ``(N, channels, H / downscale, W / downscale)``."""
+    def forward(self, frames, matched=None):
+        """Maps frames ``(N, 3, H, W)``, and what was matched if anything, to ``(N, channels, H / downscale, ...)``."""
         packed = F.pixel_unshuffle(frames, self.downscale)
         if self.dark_channel:
             packed = torch.cat((packed, self._dark_channel(frames)), dim=1)
         # Channels last throughout: convolutions read it without reordering, and attention without a copy.
-        features = self.head(packed.contiguous(memory_format=torch.channels_last))
+        features = self.head[0](packed.contiguous(memory_format=torch.channels_last))
+        if matched is not None:
+            features = features + self.matched(F.pixel_unshuffle(matched, self.downscale))
+        features = self.head[1](features)
         return features + self.body(features)
 
     def _dark_channel(self, frames):
