@@ -4,8 +4,8 @@
 
 Thirty scenes, of which the first six are those of configs/_base_/data_synthetic_haze_test.py: 256x512, 7 frames, SFVC's
 three densities in turn, the airlight from the clear scene. Six are too few to tell two networks apart: from scene to
-scene their difference varies by a dB. A second table has the same scenes in haze of another colour than the scene's light,
-behind which nothing tells what the sky looks like.
+scene their difference varies by a dB. A second table has the same scenes in haze of another colour than the scene's
+light, behind which nothing tells what the sky looks like.
 """
 import argparse
 import sys
