@@ -186,19 +186,23 @@ def test_the_bundled_deblurring_may_estimate_motion_in_bfloat16(rainy):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='only glibc is told')
-def test_freed_memory_is_kept_for_the_next_tensor():
+def test_freed_memory_is_kept_for_the_next_tensor_and_returned_on_demand():
     code = """
 import sys, torch
-from mmweather.inference.memory import keep_freed_memory
+from mmweather.inference.memory import keep_freed_memory, return_freed_memory
 assert sys.argv[1] == 'default' or keep_freed_memory()
 blocks = [torch.ones(10_000_000) for _ in range(3)]
 small = torch.ones(1000)
 del blocks
+if sys.argv[1] == 'returned':
+    return_freed_memory()
 print(int(open('/proc/self/statm').read().split()[1]) * 4096)
 """
-    default, kept = (int(subprocess.run([sys.executable, '-c', code, how], check=True, capture_output=True,
-                                        text=True).stdout) for how in ('default', 'kept'))
+    default, kept, returned = (
+        int(subprocess.run([sys.executable, '-c', code, how], check=True, capture_output=True, text=True).stdout)
+        for how in ('default', 'kept', 'returned'))
     assert 100e6 < kept - default < 150e6  # the 120 MB are still there
+    assert returned - default < 20e6
 
 
 class Hungry(ClipNetwork):

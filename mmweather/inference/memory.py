@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from mmweather.errors import UserError
 from mmweather.models.temporal import ClipNetwork, smaller_tiles
 
-__all__ = ['free_memory', 'keep_freed_memory', 'network_memory', 'suit_memory']
+__all__ = ['free_memory', 'keep_freed_memory', 'network_memory', 'return_freed_memory', 'suit_memory']
 
 # what convolutions and the allocator need beside the tensors that are alive
 _SURCHARGE = 1.5
@@ -42,12 +42,25 @@ def keep_freed_memory():
     Returns:
         bool: Whether it was told.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, or another system
+    mallopt = _c_function('mallopt')
+    if mallopt is None:
         return False
     settings = {_MMAP_THRESHOLD: 1 << 26, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 1 << 26}
     return all(mallopt(number, value) for number, value in settings.items())
+
+
+def return_freed_memory():
+    """Return what was kept to the system, once in a while: small blocks come to lie between the large ones."""
+    if keep_freed_memory():
+        _c_function('malloc_trim')(0)
+
+
+def _c_function(name):
+    """A function of the C library, None if it has no such one."""
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def free_memory(device):

@@ -28,6 +28,7 @@ from mmweather.inference.journal import (
     packets_of,
 )
 from mmweather.inference.media import open_sink, open_source
+from mmweather.inference.memory import keep_freed_memory, return_freed_memory
 from mmweather.inference.video import VideoSource
 from mmweather.models.temporal import (
     ClipNetwork,
@@ -304,7 +305,6 @@ class Restoration:
 
     def __enter__(self):
         if self.device.type == 'cpu':
-            from mmweather.inference.memory import keep_freed_memory
             keep_freed_memory()
         if self._restart:
             self._journal.discard()
@@ -423,6 +423,8 @@ class Restoration:
                         self._frames += 1
                         if self.device.type == 'cpu':
                             waiting += time.perf_counter() - moment
+                            if index % self.segment == 0:
+                                return_freed_memory()
                         if progress:
                             progress(before + index - begin, expected)
                         if index == end:
