@@ -17,6 +17,7 @@ model = dict(
             encoder_channels=(4, 16, 32), embed_dims=96, num_heads=4, ffn_channels=192, repeats=(1, ),
             upsample_channels=(32, 16), attention_window=8, init_std=None),
         min_size=64,
+        # as attention stays within windows, larger tiles only have fewer overlaps, as long as there is memory
         tile=960,
         tile_overlap=16,
         bfloat16_on_cpu=True),

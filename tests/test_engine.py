@@ -181,6 +181,9 @@ def test_the_bundled_deblurring_may_estimate_motion_in_bfloat16(rainy):
     precise, half = (restore_clip(network, blurred, dtype=dtype) for dtype in (None, torch.bfloat16))
     assert (precise - blurred).abs().max() > 0.05
     assert -10 * torch.log10((half - precise).square().mean()) > 50
+    network.precise_motion = True
+    nearer = restore_clip(network, blurred, dtype=torch.bfloat16)
+    assert (nearer - precise).square().mean() < 0.5 * (half - precise).square().mean()
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -203,6 +206,15 @@ print(int(open('/proc/self/statm').read().split()[1]) * 4096)
         for how in ('default', 'kept', 'returned'))
     assert 100e6 < kept - default < 150e6  # the 120 MB are still there
     assert returned - default < 20e6
+
+
+def test_kept_memory_is_returned_after_every_segment(tmp_path, monkeypatch):
+    told = []
+    for name in ('keep_freed_memory', 'return_freed_memory'):
+        monkeypatch.setattr(f'mmweather.inference.restore.{name}', lambda name=name: told.append(name))
+    write_video(tmp_path / 'in.mp4', ramp_frames(25))
+    restore_video(tmp_path / 'in.mp4', tmp_path / 'out.mp4', Identity(), device='cpu', segment=10)
+    assert told == ['keep_freed_memory', 'return_freed_memory', 'return_freed_memory']
 
 
 class Hungry(ClipNetwork):

@@ -341,8 +341,6 @@ def test_disparity_is_how_many_columns_away_the_attention_looks():
     torch.testing.assert_close(mirrored, expected.flip(0).expand(1, 4, 1, 16))
 
 
-# -- losses ----------------------------------------------------------------------------------------------------------
-
 def test_views_are_matched_through_haze():
     torch.manual_seed(0)
     scene = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 36, 140), 5, 1, 2)
@@ -358,6 +356,8 @@ def test_views_are_matched_through_haze():
     nothing = match_views(torch.full((1, 3, 16, 64), 0.5), torch.full((1, 3, 16, 64), 0.5))
     assert nothing.abs().max() < 0.1  # there is nothing to match
 
+
+# -- losses ----------------------------------------------------------------------------------------------------------
 
 def test_psnr_counts_every_frame_alike_down_to_what_nobody_sees():
     gt = torch.full((2, 2, 3, 8, 8), 0.5)

@@ -43,7 +43,7 @@ def keep_freed_memory():
         bool: Whether it was told.
     """
     mallopt = _c_function('mallopt')
-    if mallopt is None:
+    if mallopt is None or _c_function('malloc_trim') is None:
         return False
     settings = {_MMAP_THRESHOLD: 1 << 26, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 1 << 26}
     return all(mallopt(number, value) for number, value in settings.items())

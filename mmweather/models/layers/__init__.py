@@ -8,9 +8,10 @@ from .reconstruction import ClipReconstruction
 from .residual import ResidualBlock, ResidualBlock3d, ResidualBlocksWithInputConv
 from .spynet import SPyNet
 from .warp import flow_warp
+from .window import window_mean
 
 __all__ = [
     'BidirectionalPropagation', 'ClipConv3d', 'ClipReconstruction', 'LucasKanade', 'ResidualBlock', 'ResidualBlock3d',
     'ResidualBlocksWithInputConv', 'SPyNet', 'SecondOrderDeformableAlignment', 'flow_warp', 'kaiming_init',
-    'neighbour_flows',
+    'neighbour_flows', 'window_mean',
 ]

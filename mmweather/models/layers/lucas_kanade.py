@@ -6,6 +6,7 @@ from torch import nn
 from mmweather.registry import MODELS
 
 from .warp import flow_warp
+from .window import window_mean
 
 
 @MODELS.register_module()
@@ -82,8 +83,5 @@ def _gradients(x):
 
 
 def _smooth(x, radius):
-    """A box filter applied twice, each time along one axis after the other."""
-    for _ in range(2):
-        for size, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
-            x = F.avg_pool2d(x, size, 1, padding, count_include_pad=False)
-    return x
+    """A box filter applied twice."""
+    return window_mean(window_mean(x, radius), radius)

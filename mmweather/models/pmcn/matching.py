@@ -2,6 +2,8 @@
 import torch
 from torch.nn import functional as F
 
+from ..layers import window_mean
+
 #: Disparities that are tried, in pixels. What is nearer than the largest one has hardly any haze before it.
 DISPARITIES = 32
 
@@ -28,8 +30,8 @@ def match_views(left, right, stride=1):
 
     Returns:
         Tensor: ``(2N, 3, H / stride, W / stride)``, the left views before the right ones: the correlation, how sure the
-        match is, in [-1, 1], and times that the disparity in units of :data:`DISPARITIES` pixels, and how far away that
-        is, in units of the distance at one pixel of disparity.
+        match is, up to about 1; and times that the disparity d in units of :data:`DISPARITIES` pixels, and
+        ``1 / (1 + d)``, which grows with the distance.
     """
     left, right = (_normalised(view.float().mean(1, keepdim=True)) for view in (left, right))
     # What is at column x on the left is at x - d on the right. Disparities are the channels, and those come last: the
@@ -37,7 +39,7 @@ def match_views(left, right, stride=1):
     to_right = F.pad(right, (DISPARITIES - 1, 0)).unfold(-1, DISPARITIES, 1).flip(-1)
     to_left = F.pad(left, (0, DISPARITIES - 1)).unfold(-1, DISPARITIES, 1)
     volumes = torch.cat((left[..., None] * to_right, right[..., None] * to_left))[:, 0].permute(0, 3, 1, 2)
-    scores = _window_mean(volumes, stride)
+    scores = window_mean(volumes, _RADIUS, stride)
     chances = (scores * _SHARPNESS).softmax(1)
     disparity = torch.einsum('ndhw,d->nhw', chances, torch.arange(DISPARITIES, device=left.device).float())[:, None]
     sure = (chances * scores).sum(1, keepdim=True)
@@ -46,11 +48,5 @@ def match_views(left, right, stride=1):
 
 def _normalised(gray):
     """Each pixel less the mean of its window, over the window's standard deviation."""
-    centred = gray - _window_mean(gray)
-    return centred * (_window_mean(centred.square()) + _FLAT).rsqrt()
-
-
-def _window_mean(x, stride=1):
-    side = 2 * _RADIUS + 1
-    x = F.avg_pool2d(x, (1, side), (1, stride), (0, _RADIUS), count_include_pad=False)
-    return F.avg_pool2d(x, (side, 1), (stride, 1), (_RADIUS, 0), count_include_pad=False)
+    centred = gray - window_mean(gray, _RADIUS)
+    return centred * (window_mean(centred.square(), _RADIUS) + _FLAT).rsqrt()
